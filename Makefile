@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# codewp: `make demo` and `make test` do everything, set-up included.
+#
+# Each directory says in its module.mk what it builds: it appends to LIBS,
+# PROGS, TESTS_HOST (test programs that run here), TESTS_VM (test programs that
+# run in the VM with the module loaded) and BENCHES. All output is below build/.
+
+BUILD	:= build
+CC	?= gcc
+CLANG	?= clang
+Q	:= $(if $(V),,@)
+msg	= $(if $(V),,@printf '  %-7s %s\n' "$(1)" "$(2)")
+
+CFLAGS	?= -O2 -g
+WARN	:= -Wall -Wextra -Wno-unused-parameter -Wmissing-prototypes \
+	   -Wstrict-prototypes -Wshadow -Wvla
+ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -Iinclude -Iinclude/uapi -Itests/lib \
+	   $(WARN) $(CFLAGS) -MMD -MP
+
+LIBS	:=
+PROGS	:=
+TESTS_HOST :=
+TESTS_VM :=
+BENCHES	:=
+
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+.SECONDARY:
+
+include $(sort $(wildcard user/*/module.mk bpf/module.mk kmod/module.mk \
+		tests/*/module.mk Documentation/module.mk))
+
+.PHONY: all libs progs test-programs clean
+all: libs progs
+libs: $(LIBS)
+progs: $(PROGS)
+test-programs: $(TESTS_HOST) $(TESTS_VM)
+
+$(BUILD)/obj/%.o: %.c
+	$(call msg,CC,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) $(CFLAGS_$(*F)) -c -o $@ $<
+
+$(BUILD)/obj/%.o: %.S
+	$(call msg,AS,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) -c -o $@ $<
+
+clean:
+	$(Q)rm -rf $(BUILD)
+
+-include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)

@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: GPL-2.0 OR MIT */
+/*
+ * The code map: which translation blocks (TBs) cover which guest bytes.
+ *
+ * A library of its own; it knows nothing of traps, views or instruction sets.
+ * A page index is any number below 1 << page_bits that the translator gives to
+ * 4096 bytes of guest code (offset in a view, guest-virtual page, ...). A TB
+ * covers bytes of one or two pages.
+ *
+ * Readers (codemap_find, codemap_lookup, codemap_hits) take no lock. Memory of
+ * page descriptors is never freed before codemap_free(); memory of TBs belongs
+ * to the caller, who frees a TB that codemap_invalidate() returned only when no
+ * thread can be in it or look at it any more (epochs).
+ *
+ * Lock order (checked in debug builds): page locks in ascending page index,
+ * then a hash bucket, then one TB's jump lock. Never two jump locks.
+ */
+#ifndef CODEWP_CODEMAP_H
+#define CODEWP_CODEMAP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define CODEMAP_PAGE_SHIFT	12
+#define CODEMAP_PAGE_SIZE	4096U
+#define CODEMAP_NO_PAGE		UINT64_MAX
+
+struct codemap;
+struct codemap_page;
+
+/* One TB, embedded in the translator's own. Zero it, fill the first group. */
+struct codemap_tb {
+	/* set by the translator before codemap_insert(), then constant */
+	uint64_t pc;		/* guest address, hash key */
+	uint64_t flags;		/* second half of the key */
+	uint64_t page[2];	/* page[1] is CODEMAP_NO_PAGE for most */
+	uint16_t first[2];	/* first and last byte covered in each page */
+	uint16_t last[2];
+	uint32_t gen[2];	/* generation of each page before its first byte was read */
+	void *entry;		/* host code */
+
+	/* the code map's */
+	struct codemap_tb *page_next[2];	/* low bit: which slot of the next */
+	struct codemap_tb *hash_next;
+	uintptr_t jump_in;			/* incoming jumps; low bit: slot */
+	uintptr_t jump_next[2];
+	uintptr_t jump_dest[2];			/* low bit set: closed for good */
+	uint32_t jump_lock;
+	uint32_t state;
+	struct codemap_tb *dead_next;		/* list that invalidate returns */
+};
+
+/* A thread's jump cache, read by its own indirect branches in assembly: index
+ * is pc & mask. Only the owner inserts; an invalidation by any thread sets pc
+ * to CODEMAP_JC_EMPTY, never entry, so a torn read is impossible.
+ */
+#define CODEMAP_JC_EMPTY 1ULL	/* no guest address that can be looked up: x86
+				 * reaches 1, but nothing can be mapped there
+				 */
+struct codemap_jc_entry {
+	uint64_t pc;
+	void *entry;
+};
+
+struct codemap_jc {
+	uint64_t mask;
+	struct codemap_jc_entry *e;	/* mask + 1 of them */
+	struct codemap_jc *next;	/* the code map's */
+};
+
+struct codemap_ops {
+	/*
+	 * Make outgoing jump slot of tb go to dest's entry, or back to its own
+	 * exit stub (dest NULL). Called under tb's destination's jump lock;
+	 * must be one atomic store into code that may be running.
+	 */
+	void (*set_jump)(struct codemap_tb *tb, int slot, struct codemap_tb *dest);
+	/*
+	 * The page's generation now. An insert whose TB has another one fails.
+	 * Called under the page's lock. NULL: generations are not compared.
+	 */
+	uint32_t (*page_gen)(void *arg, uint64_t page);
+};
+
+struct codemap *codemap_new(const struct codemap_ops *ops, void *arg,
+			    unsigned int page_bits);
+void codemap_free(struct codemap *map);
+
+/* page_find, page_find_alloc. NULL: no TB was ever on it / out of memory. */
+struct codemap_page *codemap_find(struct codemap *map, uint64_t page);
+struct codemap_page *codemap_find_alloc(struct codemap *map, uint64_t page);
+
+/*
+ * tb_link_page: publish. Under the lock of the TB's pages: compares the
+ * generations, puts it on the page lists and the coverage, then into the hash.
+ * Returns tb; or a TB with the same key that was faster; or NULL with *err
+ * -ESTALE (a page was written since) or -ENOMEM.
+ */
+struct codemap_tb *codemap_insert(struct codemap *map, struct codemap_tb *tb,
+				  int *err);
+
+/* Hash lookup. */
+struct codemap_tb *codemap_lookup(struct codemap *map, uint64_t pc, uint64_t flags);
+
+/*
+ * Chain tb's outgoing jump to dest. False if either is dead or the slot is
+ * taken already.
+ */
+bool codemap_chain(struct codemap *map, struct codemap_tb *tb, int slot,
+		   struct codemap_tb *dest);
+
+/* Does a write of bytes [first, last] of the page touch a translated byte? */
+bool codemap_hits(struct codemap *map, uint64_t page, unsigned int first,
+		  unsigned int last);
+
+/*
+ * tb_invalidate_phys_page_range__locked: drop every TB that covers a byte of
+ * [first, last] of the page: hash, page lists, jump caches, jumps out and in.
+ * Returns them, linked by dead_next. On return no lookup and no chain leads to
+ * any of them. May be called with the page locked by codemap_lock_page().
+ */
+struct codemap_tb *codemap_invalidate(struct codemap *map, uint64_t page,
+				      unsigned int first, unsigned int last);
+/* Drop one TB. False: it was dead already. */
+bool codemap_invalidate_tb(struct codemap *map, struct codemap_tb *tb);
+/* Cut its chained jumps in both directions, but leave it findable. */
+void codemap_unchain(struct codemap *map, struct codemap_tb *tb);
+void codemap_unchain_all(struct codemap *map);
+
+/*
+ * Hold a page (and a second one, or CODEMAP_NO_PAGE) so that nothing is
+ * published on it: invalidate, then make the store visible, then unlock.
+ */
+void codemap_lock_page(struct codemap *map, uint64_t page, uint64_t page2);
+void codemap_unlock_page(struct codemap *map, uint64_t page, uint64_t page2);
+
+/* Jump caches: known to the map from attach to detach. */
+int codemap_jc_attach(struct codemap *map, struct codemap_jc *jc, unsigned int bits);
+void codemap_jc_detach(struct codemap *map, struct codemap_jc *jc);
+void codemap_jc_insert(struct codemap_jc *jc, const struct codemap_tb *tb);
+
+static inline bool codemap_tb_dead(const struct codemap_tb *tb)
+{
+	return __atomic_load_n(&tb->state, __ATOMIC_ACQUIRE) != 0;
+}
+
+/* For statistics: calls fn for each page that has TBs. */
+typedef void (*codemap_page_fn)(uint64_t page, unsigned int tbs,
+				unsigned int bytes, void *arg);
+void codemap_for_each_page(struct codemap *map, codemap_page_fn fn, void *arg);
+
+#endif /* CODEWP_CODEMAP_H */

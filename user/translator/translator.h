@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: GPL-2.0 OR MIT */
+/*
+ * What the translator's files ask of each other.
+ *
+ * Two halves meet here. The *core* (decode, emit, block, cache, dispatch, smc,
+ * enter.S) turns guest bytes into host code and keeps it true. The *runtime*
+ * (main, loader, mem, syscall, fd, signal, log, stats) is the guest's kernel
+ * and loader. Guest code runs with its own registers, flags, vector state, %fs
+ * and stack; struct cpu is behind the real %gs.
+ */
+#ifndef CODEWP_TRANSLATOR_H
+#define CODEWP_TRANSLATOR_H
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include <codewp.h>
+#include <codewp/codemap.h>
+
+#define EXIT_UNSUPPORTED 70
+
+/* ---- per thread: struct cpu, behind %gs (cpu.h has the asm offsets) ----- */
+
+enum cpu_exit {		/* why guest code stopped */
+	CPU_LOOKUP,	/* no TB for rip: translate or find it */
+	CPU_SYSCALL,	/* syscall executed; rip is behind it */
+	CPU_STOP,	/* a cut: drain the ring, look at pending signals */
+	CPU_FAULT,	/* synchronous fault at rip: fault_sig, fault_code, fault_addr */
+	CPU_UNSUPPORTED,/* rip: cannot be translated; unsupported says why */
+};
+
+struct cpu {
+	struct cpu *self;		/* %gs:0 */
+	struct codewp_regs regs;	/* guest state while in C */
+	uint64_t guest_fs;		/* guest's %fs base while in C */
+	uint64_t guest_gs;		/* the guest's idea of %gs base, always here */
+	uint64_t host_fs;		/* the runtime's %fs base */
+	uint64_t host_rsp;		/* the runtime's stack while in the cache */
+	uint64_t scratch[8];		/* the cache's spill slots */
+	struct codemap_jc jc;		/* jump cache: jc.e read by assembly */
+	uint64_t alias;			/* replay: address on the alias */
+	uint64_t replay_next;		/* replay: where to go on */
+	volatile uint32_t stop;		/* set by anyone: leave the cache at the next cut */
+	uint32_t in_cache;		/* 1 while guest code runs */
+	enum cpu_exit exit;
+	struct tb *last_tb;		/* LOOKUP: chain this one's slot to what is found */
+	int last_slot;
+	int fault_sig, fault_code;
+	uint64_t fault_addr;
+	const char *unsupported;
+	struct codewp_thread *thread;	/* kmod registration */
+	void *xsave;			/* vector state while in C, 64 byte aligned */
+	volatile uint64_t sig_pending;	/* asynchronous signals queued by the handler */
+	siginfo_t sig_info[65];
+};
+
+/* ---- core ---------------------------------------------------------------- */
+
+struct tb;			/* core.h */
+
+struct core_opts {
+	bool imprecise;		/* --smc=imprecise: the running block finishes first */
+	size_t cache_bytes;
+	size_t max_insns;	/* per TB; 1 for debugging */
+	bool no_chain;		/* for debugging */
+};
+
+int core_init(const struct core_opts *opts);
+int core_thread_init(struct cpu *cpu);	/* %gs, jump cache, trap registration */
+
+/*
+ * Run guest code from cpu->regs.rip until it stops for a reason that the
+ * runtime must deal with: SYSCALL, FAULT, UNSUPPORTED, or STOP with
+ * sig_pending. LOOKUP is dealt with inside.
+ */
+enum cpu_exit core_run(struct cpu *cpu);
+
+/* Drop the TBs of guest-virtual [start, end): the runtime changed the mapping,
+ * or wrote the bytes (a file mapping, a stack; never needed for view pages, whose
+ * writes are trapped). Returns how many died.
+ */
+size_t core_invalidate_range(uint64_t start, uint64_t end);
+/* The same by code-map page (mem_code.page), bytes [first, last]. */
+size_t core_invalidate_page(uint64_t page, unsigned int first, unsigned int last);
+
+/* Is this host address in the code cache? And what guest instruction is it?
+ * core_guest_state() rewrites *regs from the host state at a fault to the guest
+ * state before the exact instruction: rip and whatever the block had spilled.
+ */
+bool core_in_cache(uint64_t host_pc);
+bool core_guest_state(struct cpu *cpu, struct codewp_regs *regs);
+
+/* Called by signal.c for a trap told by signal (uffd, mprotect backends): the
+ * callback given to codewp_thread_register() is the core's own.
+ */
+void core_code_range(uint64_t *start, uint64_t *end);
+
+/* Drain every ring and every changed mapping: at each cut, after each system
+ * call. One load and compare when nothing happened.
+ */
+void core_drain(struct cpu *cpu);
+
+/* ---- runtime: memory ----------------------------------------------------- */
+
+enum mem_class {
+	MEM_NONE,	/* not mapped, or not executable for the guest */
+	MEM_TEXT,	/* not writable for the guest: changes come by system call only */
+	MEM_VIEW,	/* in a view: armed, writes trap */
+	MEM_CHECKED,	/* writable and in no view: TBs compare their bytes at entry,
+			 * and end after every instruction that writes memory
+			 */
+};
+
+/* One guest page as the core may read it. */
+struct mem_code {
+	enum mem_class class;
+	uint64_t page;		/* code-map index: the same for all mappings of it */
+	uint32_t gen;		/* its generation, read after the arm */
+	int fault_code;		/* MEM_NONE: SEGV_MAPERR or SEGV_ACCERR */
+};
+
+/*
+ * Before a byte of the page at gva (page aligned) is read for translation:
+ * finds its class; moves a private anonymous chunk into a view when code is
+ * first run from it; arms the page (KEEP where possible). 0 or -errno; an arm
+ * that failed is an error, never a MEM_TEXT.
+ */
+int mem_code_page(uint64_t gva, struct mem_code *mc);
+uint32_t mem_page_gen(void *unused, uint64_t page);	/* codemap_ops.page_gen */
+
+/* A byte of a view in guest terms. */
+uint64_t mem_view_page(struct codewp_view *view, uint64_t voff);
+/* Host address of the alias of guest bytes [gva, gva + len), all in one view
+ * page; NULL if they are not in a view.
+ */
+void *mem_alias(uint64_t gva, size_t len);
+/* The write at gva goes through natively: disarm all its mappings' page. */
+int mem_open_page(uint64_t gva);
+bool mem_private(uint64_t gva);		/* in a private view: KEEP is allowed */
+/* for the statistics: a guest address of a code-map page, or 0 */
+uint64_t mem_page_gva(uint64_t page);
+/* each view, for draining */
+void mem_for_each_view(void (*fn)(struct codewp_view *view, void *arg), void *arg);
+
+/* Copies that fail instead of faulting. 0 or -EFAULT. */
+int guest_read(void *dst, uint64_t gva, size_t len);
+int guest_write(uint64_t gva, const void *src, size_t len);
+long guest_strncpy(char *dst, uint64_t gva, size_t size);
+
+extern struct codewp *the_ctx;		/* the backend */
+
+/* ---- runtime: system calls, signals, life -------------------------------- */
+
+/* regs.rax etc. as the guest left them; sets regs.rax; drains the ring. */
+void sys_call(struct cpu *cpu);
+/* deliver or end: called at cuts when sig_pending, and for FAULT */
+void signal_deliver(struct cpu *cpu);
+void signal_fault(struct cpu *cpu);
+int signal_init(struct cpu *cpu);
+
+/* One clear line "codewp run: ..." on the original stderr, exit status 70. */
+_Noreturn void unsupported(struct cpu *cpu, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
+/* Our own fault: guest PC, host PC, block; then abort. */
+_Noreturn void fatal(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* ---- log, statistics ----------------------------------------------------- */
+
+struct run_stats {
+	uint64_t tbs, tb_bytes_guest, tb_bytes_host, insns;
+	uint64_t chains, lookups, jc_misses;
+	uint64_t traps_upcall, traps_signal, events;	/* by kind */
+	uint64_t keep_miss, keep_hit, same_value, opened;
+	uint64_t invalidated, stale_inserts, check_failures;
+	uint64_t syscalls, views, promoted_pages, arms;
+};
+
+extern struct run_stats st;
+
+/* Per page, for --stats: the core calls it; stats.c owns the table. */
+enum stat_kind { STAT_TRAP, STAT_INVALIDATED };
+void stats_page(uint64_t page, enum stat_kind kind, uint64_t n);
+/* --log: one line per translated block */
+void log_tb(uint64_t pc, size_t guest_bytes, size_t insns, const void *host,
+	    size_t host_bytes);
+extern bool log_on;
+
+#endif /* CODEWP_TRANSLATOR_H */
