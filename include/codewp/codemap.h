@@ -10,10 +10,22 @@
  * Readers (codemap_find, codemap_lookup, codemap_hits) take no lock. Memory of
  * page descriptors is never freed before codemap_free(); memory of TBs belongs
  * to the caller, who frees a TB that codemap_invalidate() returned only when no
- * thread can be in it or look at it any more (epochs).
+ * thread can be in it or look at it any more (epochs): a thread that calls into
+ * the code map counts as looking at any TB. For the same reason a dead TB is
+ * not inserted again before that.
  *
- * Lock order (checked in debug builds): page locks in ascending page index,
- * then a hash bucket, then one TB's jump lock. Never two jump locks.
+ * Where it may be called: everything but codemap_new, _free, _find_alloc,
+ * _insert, _jc_attach and _jc_detach may run in an upcall, with the guest's %fs
+ * and vector registers loaded: no libc, no allocation, no thread-local storage.
+ * The locks spin (and yield the CPU). An upcall comes from the code cache only,
+ * never from a holder of one of them; an asynchronous signal handler may
+ * interrupt a holder, and must not call anything that takes a lock.
+ *
+ * Lock order (checked with -DCODEMAP_DEBUG): codemap_lock_page(), at most one
+ * such hold per thread; then page locks in ascending page index; then a hash
+ * bucket or the list of jump caches; then one TB's jump lock. Never two jump
+ * locks. The callbacks of struct codemap_ops run under these locks and may not
+ * call back.
  */
 #ifndef CODEWP_CODEMAP_H
 #define CODEWP_CODEMAP_H
@@ -73,7 +85,8 @@ struct codemap_ops {
 	/*
 	 * Make outgoing jump slot of tb go to dest's entry, or back to its own
 	 * exit stub (dest NULL). Called under tb's destination's jump lock;
-	 * must be one atomic store into code that may be running.
+	 * must be one atomic store into code that may be running. Also called
+	 * with NULL for the jumps of a TB that dies: a thread may be in it.
 	 */
 	void (*set_jump)(struct codemap_tb *tb, int slot, struct codemap_tb *dest);
 	/*
@@ -83,34 +96,55 @@ struct codemap_ops {
 	uint32_t (*page_gen)(void *arg, uint64_t page);
 };
 
+/*
+ * A map for page indices below 1 << page_bits (1 to 54); ops (may be NULL) is
+ * copied, arg goes to its callbacks. NULL: out of memory, or page_bits is wrong.
+ */
 struct codemap *codemap_new(const struct codemap_ops *ops, void *arg,
 			    unsigned int page_bits);
+/*
+ * No thread uses the map any more. Jump caches still attached are freed, TBs are
+ * left alone.
+ */
 void codemap_free(struct codemap *map);
 
-/* page_find, page_find_alloc. NULL: no TB was ever on it / out of memory. */
+/*
+ * page_find, page_find_alloc. NULL: no TB was ever on it / out of memory; or the
+ * index is not below 1 << page_bits.
+ */
 struct codemap_page *codemap_find(struct codemap *map, uint64_t page);
 struct codemap_page *codemap_find_alloc(struct codemap *map, uint64_t page);
 
 /*
- * tb_link_page: publish. Under the lock of the TB's pages: compares the
- * generations, puts it on the page lists and the coverage, then into the hash.
- * Returns tb; or a TB with the same key that was faster; or NULL with *err
- * -ESTALE (a page was written since) or -ENOMEM.
+ * tb_link_page: publish. Under the lock of the TB's pages: coverage, compare the
+ * generations, page lists, then the hash. Returns tb; or a TB with the same key
+ * that was faster; or NULL with *err -ESTALE (a page was written since), -ENOMEM
+ * or -EINVAL (page index, first or last out of range). When it does not return
+ * tb, nothing refers to tb, and it may be freed or inserted again at once.
  */
 struct codemap_tb *codemap_insert(struct codemap *map, struct codemap_tb *tb,
 				  int *err);
 
-/* Hash lookup. */
+/*
+ * Hash lookup, or NULL. The TB may die at any moment: codemap_chain() and
+ * codemap_jc_insert() notice.
+ */
 struct codemap_tb *codemap_lookup(struct codemap *map, uint64_t pc, uint64_t flags);
 
 /*
- * Chain tb's outgoing jump to dest. False if either is dead or the slot is
- * taken already.
+ * Chain tb's outgoing jump slot (0 or 1) to dest, which may be tb. False if
+ * either is dead or the slot is taken already.
  */
 bool codemap_chain(struct codemap *map, struct codemap_tb *tb, int slot,
 		   struct codemap_tb *dest);
 
-/* Does a write of bytes [first, last] of the page touch a translated byte? */
+/*
+ * Does a write of bytes [first, last] of the page touch a translated byte? Takes
+ * at most 64 loads, however many TBs the page has. Without a lock a "no" stays
+ * true only for a write that raised the page's generation before (a trap did):
+ * the TB that comes at this moment is then refused as stale. All other writers
+ * ask and write under codemap_lock_page(). A "yes" may be out of date.
+ */
 bool codemap_hits(struct codemap *map, uint64_t page, unsigned int first,
 		  unsigned int last);
 
@@ -118,24 +152,36 @@ bool codemap_hits(struct codemap *map, uint64_t page, unsigned int first,
  * tb_invalidate_phys_page_range__locked: drop every TB that covers a byte of
  * [first, last] of the page: hash, page lists, jump caches, jumps out and in.
  * Returns them, linked by dead_next. On return no lookup and no chain leads to
- * any of them. May be called with the page locked by codemap_lock_page().
+ * any of them, nor to one that covers such a byte and that another thread drops
+ * at this moment. May be called with the page locked by codemap_lock_page().
  */
 struct codemap_tb *codemap_invalidate(struct codemap *map, uint64_t page,
 				      unsigned int first, unsigned int last);
-/* Drop one TB. False: it was dead already. */
+/* Drop one TB. False: it was dead already, or its pages never had a TB. */
 bool codemap_invalidate_tb(struct codemap *map, struct codemap_tb *tb);
-/* Cut its chained jumps in both directions, but leave it findable. */
+/*
+ * Cut its chained jumps in both directions, but leave it findable. Threads that
+ * run may chain it again. codemap_unchain_all() does it to every TB; jumps
+ * that are chained meanwhile may be left.
+ */
 void codemap_unchain(struct codemap *map, struct codemap_tb *tb);
 void codemap_unchain_all(struct codemap *map);
 
 /*
  * Hold a page (and a second one, or CODEMAP_NO_PAGE) so that nothing is
- * published on it: invalidate, then make the store visible, then unlock.
+ * published on it: invalidate, then make the store visible, then unlock. Lookups,
+ * chaining and invalidations by others go on. Neither page needs to have a
+ * descriptor. Not nested; codemap_insert() under it would deadlock.
  */
 void codemap_lock_page(struct codemap *map, uint64_t page, uint64_t page2);
 void codemap_unlock_page(struct codemap *map, uint64_t page, uint64_t page2);
 
-/* Jump caches: known to the map from attach to detach. */
+/*
+ * Jump caches: known to the map from attach (1 << bits entries, at most 24 bits;
+ * 0, -ENOMEM, -EINVAL) to detach. The key is the pc alone: a cache holds TBs of
+ * one value of flags. codemap_jc_insert() is the owner's; it leaves out a TB
+ * that is dead.
+ */
 int codemap_jc_attach(struct codemap *map, struct codemap_jc *jc, unsigned int bits);
 void codemap_jc_detach(struct codemap *map, struct codemap_jc *jc);
 void codemap_jc_insert(struct codemap_jc *jc, const struct codemap_tb *tb);
@@ -145,7 +191,10 @@ static inline bool codemap_tb_dead(const struct codemap_tb *tb)
 	return __atomic_load_n(&tb->state, __ATOMIC_ACQUIRE) != 0;
 }
 
-/* For statistics: calls fn for each page that has TBs. */
+/*
+ * For statistics: calls fn for each page that has TBs, in ascending order,
+ * holding nothing. tbs: entries on its list; bytes: covered by any.
+ */
 typedef void (*codemap_page_fn)(uint64_t page, unsigned int tbs,
 				unsigned int bytes, void *arg);
 void codemap_for_each_page(struct codemap *map, codemap_page_fn fn, void *arg);

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+/*
+ * The map itself, and publishing a TB in it.
+ *
+ * Insertion holds the stripes of the TB's pages (nobody who holds
+ * codemap_lock_page() sees it come) and the pages' locks from the coverage to
+ * the hash, so that an invalidation finds the TB everywhere or nowhere.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "internal.h"
+
+struct codemap *codemap_new(const struct codemap_ops *ops, void *arg,
+			    unsigned int page_bits)
+{
+	struct codemap *map;
+
+	if (!page_bits || page_bits > CM_LEVEL_BITS * CM_MAX_LEVELS)
+		return NULL;
+	map = calloc(1, sizeof(*map));
+	if (!map)
+		return NULL;
+	if (ops)
+		map->ops = *ops;
+	map->arg = arg;
+	map->page_bits = page_bits;
+	if (cm_index_init(map) || cm_hash_init(map)) {
+		codemap_free(map);
+		return NULL;
+	}
+	return map;
+}
+
+void codemap_free(struct codemap *map)
+{
+	if (!map)
+		return;
+	cm_jc_free(map);
+	cm_index_free(map);
+	cm_hash_free(map);
+	free(map);
+}
+
+static bool valid(const struct codemap *map, const struct codemap_tb *tb)
+{
+	for (unsigned int s = 0; s < 2; s++) {
+		if (s && tb->page[1] == CODEMAP_NO_PAGE)
+			return true;
+		if (tb->page[s] >> map->page_bits || tb->first[s] > tb->last[s] ||
+		    tb->last[s] >= CODEMAP_PAGE_SIZE)
+			return false;
+	}
+	return true;
+}
+
+/* Was no byte of the TB's pages written since it read them? */
+static bool fresh(struct codemap *map, const struct codemap_tb *tb)
+{
+	if (!map->ops.page_gen)
+		return true;
+	if (map->ops.page_gen(map->arg, tb->page[0]) != tb->gen[0])
+		return false;
+	return tb->page[1] == CODEMAP_NO_PAGE ||
+	       map->ops.page_gen(map->arg, tb->page[1]) == tb->gen[1];
+}
+
+struct codemap_tb *codemap_insert(struct codemap *map, struct codemap_tb *tb,
+				  int *err)
+{
+	struct codemap_page *p[2] = { NULL, NULL };
+	struct codemap_tb *found = NULL;
+	unsigned int slots = tb->page[1] == CODEMAP_NO_PAGE ? 1 : 2;
+	bool is_fresh;
+
+	*err = 0;
+	if (!valid(map, tb)) {
+		*err = -EINVAL;
+		return NULL;
+	}
+	for (unsigned int s = 0; s < slots; s++) {
+		p[s] = codemap_find_alloc(map, tb->page[s]);
+		if (!p[s]) {
+			*err = -ENOMEM;
+			return NULL;
+		}
+	}
+
+	codemap_lock_page(map, tb->page[0], tb->page[1]);
+	cm_pages_lock(p[0], p[1]);
+	/*
+	 * Coverage first, then the generations: a writer that raises one after
+	 * we compared it finds the coverage (cm_page_cover()).
+	 */
+	for (unsigned int s = 0; s < slots; s++)
+		cm_page_cover(p[s], tb->first[s], tb->last[s]);
+	is_fresh = fresh(map, tb);
+	if (is_fresh) {
+		for (unsigned int s = 0; s < slots; s++)
+			cm_page_link(p[s], tb, s);
+		found = cm_hash_add(map, tb);
+	}
+	if (!is_fresh || found) {
+		for (unsigned int s = 0; s < slots; s++) {
+			cm_page_unlink(p[s], tb, s);
+			cm_page_recover(p[s], tb->first[s], tb->last[s]);
+		}
+	}
+	cm_pages_unlock(p[0], p[1]);
+	codemap_unlock_page(map, tb->page[0], tb->page[1]);
+
+	if (!is_fresh) {
+		*err = -ESTALE;
+		return NULL;
+	}
+	if (found)
+		return found;
+	cm_hash_grow(map);
+	return tb;
+}
