@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Counts, page by page, what happens to translated code: traps as the module
+ * tells them (raw tracepoints) and what the translator made of them (USDT).
+ *
+ * Owns the page table and the totals. No lock: counters are changed by atomic
+ * adds only, on entries that are never removed; an entry is created with
+ * BPF_NOEXIST and looked up again, so of two CPUs that come at once both count
+ * into the same one.
+ *
+ * Raw tracepoints, not classic ones, for two reasons. A classic tracepoint's
+ * program is skipped, and the event lost, while any task on that CPU is inside a
+ * bpf() map call (bpf_prog_active), which a preemptible kernel can schedule away
+ * from; a raw one is skipped only when it interrupts itself, and the kernel
+ * counts that (recursion_misses, which the tools report). And a 6.1 module
+ * cannot have BTF of its own, so tp_btf is out. The price is that arguments come
+ * by position: the tools compare the tracepoint's format file with what they
+ * were built for before they attach (user/tools/probes.c).
+ */
+#include <linux/bpf.h>
+#include <linux/ptrace.h>
+#include <stdbool.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+#include <bpf/usdt.bpf.h>
+#include "stat.h"
+
+#define PAGE_SHIFT 12
+
+char LICENSE[] SEC("license") = "GPL";
+
+/* Set before loading. */
+const volatile __u32 target_tgid;	/* 0: everybody */
+const volatile __u64 pidns_dev;
+const volatile __u64 pidns_ino;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct page_key);
+	__type(value, struct page_stat);
+} pages SEC(".maps");
+
+/* view -> process that made it, for views made while we look */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, STAT_VIEWS);
+	__type(key, __u32);
+	__type(value, __u32);
+} owners SEC(".maps");
+
+struct stat_totals totals;
+
+static __always_inline void add(__u64 *counter, __u64 n)
+{
+	__sync_fetch_and_add(counter, n);
+}
+
+/* The current process as the tool's pid namespace numbers it. */
+static __always_inline __u32 current_tgid(void)
+{
+	struct bpf_pidns_info ns = {};
+
+	if (!bpf_get_ns_current_pid_tgid(pidns_dev, pidns_ino, &ns, sizeof(ns)))
+		return ns.tgid;
+	return target_tgid ? 0 : bpf_get_current_pid_tgid() >> 32;
+}
+
+/*
+ * A view belongs to the process that made it, whoever writes. Of a view that is
+ * older than we are only the writer is known.
+ */
+static __always_inline bool wanted_view(__u32 view)
+{
+	__u32 *owner;
+
+	if (!target_tgid)
+		return true;
+	owner = bpf_map_lookup_elem(&owners, &view);
+	return owner ? *owner == target_tgid : current_tgid() == target_tgid;
+}
+
+static __always_inline struct page_stat *get_page(__u32 space, __u32 id, __u64 page)
+{
+	struct page_key key = { .page = page, .id = id, .space = space };
+	static const struct page_stat zero;
+	struct page_stat *v;
+	long err;
+
+	v = bpf_map_lookup_elem(&pages, &key);
+	if (v)
+		return v;
+	err = bpf_map_update_elem(&pages, &key, &zero, BPF_NOEXIST);
+	v = bpf_map_lookup_elem(&pages, &key);
+	if (!v)
+		add(err == -E2BIG ? &totals.full : &totals.failed, 1);
+	return v;
+}
+
+/* The last writer is the one with the latest time; ties go to the first. */
+static __always_inline void written(struct page_stat *v, __u64 ip)
+{
+	__u64 now = bpf_ktime_get_ns();
+	__u64 old;
+	int i;
+
+	if (!v->first_ns)
+		__sync_val_compare_and_swap(&v->first_ns, 0, now);
+#pragma unroll
+	for (i = 0; i < 4; i++) {
+		old = v->last_ns;
+		if (old >= now)
+			break;
+		if (__sync_val_compare_and_swap(&v->last_ns, old, now) == old) {
+			if (ip)
+				v->last_ip = ip;
+			break;
+		}
+	}
+}
+
+/* ---- the module -------------------------------------------------------- */
+
+SEC("raw_tp/codewp_view")
+int BPF_PROG(on_view, __u32 view, bool create, __u64 length)
+{
+	__u32 tgid = current_tgid();
+
+	if (create)
+		bpf_map_update_elem(&owners, &view, &tgid, BPF_ANY);
+	return 0;
+}
+
+SEC("raw_tp/codewp_trap")
+int BPF_PROG(on_trap, __u32 view, __u64 cookie, __u64 pgoff, __u64 offset,
+	     __u64 addr, __u64 ip, __u32 how)
+{
+	struct page_stat *v;
+
+	if (!wanted_view(view))
+		return 0;
+	if (how >= HOW_MAX)
+		how = HOW_OTHER;
+	add(&totals.traps[how], 1);
+	v = get_page(SPACE_VIEW, view, pgoff);
+	if (!v)
+		return 0;
+	add(&v->traps[how], 1);
+	v->base = cookie;
+	written(v, ip);
+	return 0;
+}
+
+SEC("raw_tp/codewp_arm")
+int BPF_PROG(on_arm, __u32 view, __u64 offset, __u64 length, __u32 flags,
+	     __u64 done)
+{
+	if (wanted_view(view))
+		add(&totals.arms, done >> PAGE_SHIFT);
+	return 0;
+}
+
+SEC("raw_tp/codewp_disarm")
+int BPF_PROG(on_disarm, __u32 view, __u64 offset, __u64 length, __u32 flags,
+	     __u64 done)
+{
+	if (wanted_view(view))
+		add(&totals.disarms, done >> PAGE_SHIFT);
+	return 0;
+}
+
+SEC("raw_tp/codewp_overflow")
+int BPF_PROG(on_overflow, __u32 view)
+{
+	if (wanted_view(view))
+		add(&totals.overflows, 1);
+	return 0;
+}
+
+/* ---- the translator ---------------------------------------------------- */
+
+SEC("usdt")
+int BPF_USDT(on_tb_translate, __u64 pc, __u64 page)
+{
+	__u32 tgid = current_tgid();
+	struct page_stat *v;
+
+	if (target_tgid && tgid != target_tgid)
+		return 0;
+	add(&totals.translated, 1);
+	v = get_page(SPACE_CODE, tgid, page);
+	if (!v)
+		return 0;
+	add(&v->translated, 1);
+	v->base = pc >> PAGE_SHIFT << PAGE_SHIFT;
+	return 0;
+}
+
+SEC("usdt")
+int BPF_USDT(on_tb_invalidate, __u64 page, __u64 first, __u64 last, __u64 count,
+	     __u64 writer_ip)
+{
+	__u32 tgid = current_tgid();
+	struct page_stat *v;
+
+	if (target_tgid && tgid != target_tgid)
+		return 0;
+	add(&totals.invalidations, 1);
+	add(&totals.invalidated, count);
+	v = get_page(SPACE_CODE, tgid, page);
+	if (!v)
+		return 0;
+	add(&v->invalidations, 1);
+	add(&v->invalidated, count);
+	written(v, writer_ip);
+	return 0;
+}
+
+SEC("usdt")
+int BPF_USDT(on_guest_trap, __u64 page, __u64 offset, __u64 ip)
+{
+	__u32 tgid = current_tgid();
+	struct page_stat *v;
+
+	if (target_tgid && tgid != target_tgid)
+		return 0;
+	add(&totals.handled, 1);
+	v = get_page(SPACE_CODE, tgid, page);
+	if (!v)
+		return 0;
+	add(&v->traps[0], 1);
+	written(v, ip);
+	return 0;
+}
