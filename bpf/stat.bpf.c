@@ -217,18 +217,20 @@ int BPF_USDT(on_tb_invalidate, __u64 page, __u64 first, __u64 last, __u64 count,
 }
 
 SEC("usdt")
-int BPF_USDT(on_guest_trap, __u64 page, __u64 offset, __u64 ip)
+int BPF_USDT(on_guest_trap, __u64 page, __u64 offset, __u64 ip, __u64 how)
 {
 	__u32 tgid = current_tgid();
 	struct page_stat *v;
 
 	if (target_tgid && tgid != target_tgid)
 		return 0;
-	add(&totals.handled, 1);
+	if (how >= HOW_MAX)
+		how = HOW_OTHER;
+	add(&totals.handled[how], 1);
 	v = get_page(SPACE_CODE, tgid, page);
 	if (!v)
 		return 0;
-	add(&v->traps[0], 1);
+	add(&v->traps[how], 1);
 	written(v, ip);
 	return 0;
 }

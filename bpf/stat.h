@@ -40,8 +40,8 @@ enum stat_how {
 
 /*
  * struct page_stat - one page, as one of the two sees it
- * @traps: SPACE_VIEW: traps by the way they were told; in SPACE_CODE only
- *         [0] is used: traps that the translator has handled
+ * @traps: by the way they were told; SPACE_VIEW: by the module, SPACE_CODE:
+ *         handled by the translator (events of the ring all as HOW_RING)
  * @translated: TBs made that begin on it
  * @invalidations: invalidations, also those that hit no TB
  * @invalidated: TBs that they dropped
@@ -65,7 +65,7 @@ struct page_stat {
 /* Over all pages, those without room in the table included. */
 struct stat_totals {
 	__u64 traps[HOW_MAX];	/* the module's */
-	__u64 handled;		/* the translator's */
+	__u64 handled[HOW_MAX];	/* the translator's */
 	__u64 translated;
 	__u64 invalidations;
 	__u64 invalidated;

@@ -394,7 +394,7 @@ static void fill(struct probes_row *r, const struct page_key *k,
 	} else {
 		r->pid = k->id;
 		r->gva = v->base;
-		r->handled = v->traps[0];
+		r->handled = probes_sum(v->traps);
 		r->translated = v->translated;
 		r->invalidations = v->invalidations;
 		r->invalidated = v->invalidated;

@@ -46,9 +46,11 @@ static void heading(FILE *f, const struct table_opts *o)
 		fprintf(f, "%7s %6s %6s ", "UPCALL", "SIGNAL", "RING");
 	else
 		fprintf(f, "%7s ", "TRAPS");
-	fprintf(f, "%5s %7s %-14s", "TBS", "DROPPED", "LAST WRITER");
-	if (!o->by_pid)
-		fprintf(f, " %5s %5s", "FIRST", "LAST");
+	fprintf(f, "%5s %7s ", "TBS", "DROPPED");
+	if (o->by_pid)
+		fputs("LAST WRITER", f);
+	else
+		fprintf(f, "%-14s %5s %5s", "LAST WRITER", "FIRST", "LAST");
 	fputs(o->eol, f);
 }
 
@@ -69,10 +71,12 @@ static void row(FILE *f, const struct probes_row *r, const struct table_opts *o)
 				   r->traps[HOW_RECREATED] + r->traps[HOW_OTHER], 6));
 	else
 		fprintf(f, "%7s ", tool_count(b[0], r->handled, 7));
-	fprintf(f, "%5s %7s %-14s", tool_count(b[3], r->translated, 5),
-		tool_count(b[4], r->invalidated, 7), ip);
-	if (!o->by_pid)
-		fprintf(f, " %5s %5s", when(b[5], r->first_ns, o->start),
+	fprintf(f, "%5s %7s ", tool_count(b[3], r->translated, 5),
+		tool_count(b[4], r->invalidated, 7));
+	if (o->by_pid)
+		fputs(ip, f);
+	else
+		fprintf(f, "%-14s %5s %5s", ip, when(b[5], r->first_ns, o->start),
 			when(b[6], r->last_ns, o->start));
 	fputs(o->eol, f);
 }
@@ -114,7 +118,7 @@ void table_totals(FILE *f, const struct probes *p, const struct stat_totals *t,
 	if (!probes_usdt(p)) {
 		fprintf(f, "%llu TBs made, %llu dropped by %llu invalidations",
 			t->translated, t->invalidated, t->invalidations);
-		fprintf(f, "; %llu traps handled%s", t->handled, eol);
+		fprintf(f, "; %" PRIu64 " traps handled%s", probes_sum(t->handled), eol);
 	}
 }
 
@@ -129,7 +133,10 @@ void table_names(FILE *f, const struct probes *p, const struct stat_totals *t)
 	fprintf(f, "traps_kernel %llu\n", t->traps[HOW_KERNEL]);
 	fprintf(f, "traps_recreated %llu\n", t->traps[HOW_RECREATED]);
 	fprintf(f, "traps_other %llu\n", t->traps[HOW_OTHER]);
-	fprintf(f, "handled %llu\n", t->handled);
+	fprintf(f, "handled %" PRIu64 "\n", probes_sum(t->handled));
+	fprintf(f, "handled_upcall %llu\n", t->handled[HOW_UPCALL]);
+	fprintf(f, "handled_signal %llu\n", t->handled[HOW_SIGNAL]);
+	fprintf(f, "handled_event %llu\n", t->handled[HOW_RING]);
 	fprintf(f, "tbs %llu\n", t->translated);
 	fprintf(f, "invalidations %llu\n", t->invalidations);
 	fprintf(f, "invalidated %llu\n", t->invalidated);
