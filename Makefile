@@ -47,6 +47,39 @@ $(BUILD)/obj/%.o: %.S
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) -c -o $@ $<
 
+# ---- targets that do everything ----
+#
+# What set-up installs decides how things are built (pkg-config, kernel headers),
+# so each of these goes through set-up first and reads the makefiles again after.
+
+.PHONY: setup built demo test run-tests vm bench
+MAKE_ALL = $(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
+
+setup:
+	$(Q)tests/setup
+
+built: setup
+	$(Q)$(MAKE_ALL) all kmod
+
+# make test T=PROGRAM[:TEST] runs a part (parts of the names are enough).
+test: built
+	$(Q)$(MAKE_ALL) test-programs
+	$(Q)$(MAKE) --no-print-directory run-tests
+
+run-tests:
+	$(Q)tests/run $(if $(T),-T '$(T)') --host $(TESTS_HOST) --vm $(TESTS_VM)
+
+demo: built
+	$(Q)tests/vm/run -t 1200 -f tests/demo -- tests/demo
+
+vm: built
+	$(Q)$(MAKE_ALL) test-programs
+	$(Q)tests/vm/run --shell --insmod zram --insmod brd
+
+bench: built
+	$(Q)$(MAKE_ALL) $(BENCHES)
+	$(Q)tests/bench/run $(BENCHES)
+
 clean:
 	$(Q)rm -rf $(BUILD)
 
