@@ -20,6 +20,13 @@ extern "C" {
 
 #define CODEWP_PAGE_SIZE 4096UL
 
+/* Of this header; codewp_version() is that of the library that runs. */
+#define CODEWP_VERSION_MAJOR	0
+#define CODEWP_VERSION_MINOR	1
+#define CODEWP_VERSION_PATCH	0
+#define CODEWP_VERSION	((CODEWP_VERSION_MAJOR << 16) | \
+			 (CODEWP_VERSION_MINOR << 8) | CODEWP_VERSION_PATCH)
+
 struct codewp;		/* a context: one backend, one process */
 struct codewp_view;	/* memory whose pages can be armed */
 struct codewp_thread;	/* the registration of one thread */
@@ -86,6 +93,7 @@ const struct codewp_backend_info *codewp_backend_info(const struct codewp *ctx);
  * missing and what to do about it). Changes nothing.
  */
 int codewp_probe(enum codewp_backend backend, char *why, size_t size);
+unsigned int codewp_version(void);		/* CODEWP_VERSION of the library */
 int codewp_backend_parse(const char *name);	/* enum codewp_backend or -EINVAL */
 const char *codewp_strerror(int err);		/* the library's words for -errno */
 
