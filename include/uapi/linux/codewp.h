@@ -184,12 +184,11 @@ struct codewp_eventfd {
 
 /**
  * struct codewp_stat - CODEWP_IOC_STAT: counters since the view was made
- * @traps: writes to armed pages; the sum of the four ways of telling
+ * @traps: writes to armed pages; the sum of upcalls, signals and events
  * @upcalls: told by upcall
  * @signals: told by SIGSEGV
  * @events: told by the ring, dropped ones included
- * @shared: told by nothing of this view, since its reader already knew
- *          (the page's event is still in the ring)
+ * @shared: of @traps, writes through another view of the same pages
  * @dropped: events that the ring had no room for
  * @kernel_writes: of @events, those made by the kernel for somebody
  * @arms: pages armed
@@ -198,6 +197,8 @@ struct codewp_eventfd {
  * @foreign: pages found with foreign references when armed
  * @faults: every call of page_mkwrite, also for pages that were not armed
  * @state_bytes: kernel memory that holds the per-page state now
+ * @recreated: of @events, armed pages that were found truncated or punched out
+ *             of the file and made anew, not written
  */
 struct codewp_stat {
 	__u64 traps;
@@ -213,7 +214,8 @@ struct codewp_stat {
 	__u64 foreign;
 	__u64 faults;
 	__u64 state_bytes;
-	__u64 reserved[3];
+	__u64 recreated;
+	__u64 reserved[2];
 };
 
 #define CODEWP_IOC_ARM		_IOWR(CODEWP_IOC_MAGIC, 0x10, struct codewp_arm)
@@ -247,6 +249,7 @@ struct codewp_stat {
 #define CODEWP_EVENT_KERNEL	(1U << 0) /* the kernel wrote for that task */
 #define CODEWP_EVENT_SELF	(1U << 1) /* the writer has the ring owner's mm */
 #define CODEWP_EVENT_NESTED	(1U << 2) /* the writer was in its handler */
+#define CODEWP_EVENT_RECREATED	(1U << 3) /* truncated or punched, now zeroes */
 
 /**
  * struct codewp_event - one trap in the ring, 64 bytes
@@ -316,8 +319,8 @@ struct codewp_ring {
  * @cookie: TRAP: of the view
  * @view: TRAP: number of the view
  * @state: TRAP: the page's state after this trap (armed: KEEP)
- * @kicks: kicks that came while busy was set; the handler looks at the ring
- *         before it goes
+ * @kicks: kicks that found the thread in its handler, outside of its code range
+ *         or in a system call; whoever enters the code range looks at it last
  * @upcalls: redirections so far
  * @fallbacks: traps of this thread that could not be an upcall
  */

@@ -1,0 +1,57 @@
+# The kernel module: `make kmod`, `make check-kmod`.
+#
+# Built in build/kmod/KVER from links to the sources, so that the tree stays
+# clean and several kernels' modules lie beside each other.
+
+KVER	?= $(notdir $(patsubst %/build,%,$(lastword $(shell \
+		ls -dv /lib/modules/6.1.*-amd64/build 2>/dev/null))))
+KDIR	?= /lib/modules/$(KVER)/build
+KMOD_OUT := $(BUILD)/kmod/$(KVER)
+KMOD	:= $(KMOD_OUT)/codewp.ko
+KMOD_SRC := Kbuild include/uapi/linux/codewp.h kmod/Kbuild \
+	    $(wildcard kmod/*.c kmod/*.h)
+
+# The module is made with the kernel's own flags, whatever ours are.
+kmod_make = env -u CFLAGS -u MAKEFLAGS -u MAKEOVERRIDES $(MAKE) --no-print-directory -C $(KDIR) \
+	    $(if $(V),V=1,-s)
+
+# $(call kmod_tree,DIR): a tree of links that kbuild may write into
+kmod_tree = rm -rf $(1) && mkdir -p $(1) && \
+	    $(foreach f,$(KMOD_SRC),mkdir -p $(1)/$(dir $(f)) && \
+	    ln -s $(CURDIR)/$(f) $(1)/$(f) &&) true
+
+.PHONY: kmod check-kmod
+kmod: $(KMOD)
+
+$(KMOD): $(KMOD_SRC) kmod/module.mk
+	$(call msg,KMOD,$@)
+	$(Q)test -d "$(KDIR)" || { echo "no kernel headers in $(KDIR):" \
+		"install linux-headers-amd64 or set KVER" >&2; exit 1; }
+	$(Q)$(call kmod_tree,$(KMOD_OUT)/src)
+	$(Q)$(kmod_make) M=$(CURDIR)/$(KMOD_OUT)/src modules
+	$(Q)cp $(KMOD_OUT)/src/kmod/codewp.ko $@
+
+# W=1, sparse, checkpatch --strict and kernel-doc; any line they print is an
+# error. checkpatch comes from the kernel's source package: the headers lack it.
+KMOD_CHECKPATCH := $(BUILD)/kmod/scripts/checkpatch.pl
+KMOD_CHECK := $(BUILD)/kmod/check
+
+$(KMOD_CHECKPATCH): /usr/src/linux-source-6.1.tar.xz
+	$(Q)mkdir -p $(@D)
+	$(Q)tar -xJf $< -C $(@D) --strip-components=2 --touch \
+		linux-source-6.1/scripts/checkpatch.pl \
+		linux-source-6.1/scripts/const_structs.checkpatch \
+		linux-source-6.1/scripts/spelling.txt
+
+# Not ours to follow: version tests are what compat.h is for, trace headers
+# indent as trace headers do, and the module has no MAINTAINERS.
+check-kmod: $(KMOD_CHECKPATCH)
+	$(call msg,CHECK,kmod)
+	$(Q)$(call kmod_tree,$(KMOD_CHECK))
+	$(Q){ $(kmod_make) M=$(CURDIR)/$(KMOD_CHECK) W=1 C=2 CHECK=sparse modules; \
+	      for f in $(filter %.c %.h,$(KMOD_SRC)); do \
+		perl $(KMOD_CHECKPATCH) --no-tree --strict --terse --no-summary \
+		--max-line-length=100 --ignore LINUX_VERSION_CODE -f $$f; done; \
+	      perl $(KDIR)/scripts/kernel-doc -none $(filter %.c %.h,$(KMOD_SRC)); \
+	    } >$(KMOD_CHECK)/log 2>&1; \
+	    if [ -s $(KMOD_CHECK)/log ]; then cat $(KMOD_CHECK)/log; exit 1; fi

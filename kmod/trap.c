@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The trap: page_mkwrite of a view's mapping.
+ *
+ * Runs in the fault, with mmap_lock (or the VMA's lock) held by the caller and
+ * no page table lock; takes the folio lock and returns with it (VM_FAULT_LOCKED)
+ * so that the page table entry is written before anybody can arm the page
+ * again. Under it: no sleeping, no access to user memory that can fault, no
+ * waiting for user space, and no way to fail: a write that nobody can be told
+ * of by upcall or signal is allowed and told by the ring.
+ *
+ * Every view that covers the page has its say, the written one first.
+ */
+#include <linux/mm.h>
+#include <linux/pagemap.h>
+#include <linux/rculist.h>
+
+#include "codewp.h"
+#include "compat.h"
+#include "trace.h"
+
+/* The registers of current's user-mode store, or NULL if the kernel writes. */
+static struct pt_regs *user_regs(void)
+{
+	struct pt_regs *regs;
+
+	if (!codewp_in_user_fault())
+		return NULL;
+	regs = task_pt_regs(current);
+	/* An exception's frame; a system call's has its number here. */
+	if (regs->orig_ax != -1 || !user_mode(regs))
+		return NULL;
+	return regs;
+}
+
+/* Can current be told itself: by upcall, by signal, or not (0)? */
+static enum codewp_how can_tell_current(const struct codewp_view *view,
+					const struct codewp_trap *trap)
+{
+	const struct codewp_thread *t = trap->thread;
+
+	/* Its translator knows of the pages that its own process watches. */
+	if (!t || !trap->regs || trap->told || view->mm != current->mm ||
+	    trap->mm != current->mm)
+		return 0;
+	if (trap->regs->ip - t->code_start >= t->code_len)
+		return 0;
+	if (t->flags & CODEWP_THREAD_UPCALL)
+		return codewp_upcall_possible(t, trap->regs) ?
+			CODEWP_HOW_UPCALL : 0;
+	if (t->flags & CODEWP_THREAD_SIGNAL)
+		return codewp_signal_possible() ? CODEWP_HOW_SIGNAL : 0;
+	return 0;
+}
+
+/* Put the trap into the view's ring. */
+static void tell_ring(struct codewp_view *view, const struct codewp_trap *trap,
+		      u64 offset, u32 state, enum codewp_how how)
+{
+	struct codewp_thread *t = trap->thread;
+	struct codewp_event ev = {
+		.cookie = view->cookie,
+		.offset = offset,
+		.view = view->id,
+		.gen = CODEWP_PAGE_GEN(state),
+	};
+	u64 dropped;
+
+	if (how == CODEWP_HOW_KERNEL)
+		ev.flags |= CODEWP_EVENT_KERNEL;
+	if (how == CODEWP_HOW_RECREATED)
+		ev.flags |= CODEWP_EVENT_RECREATED;
+	/* Addresses are told to the process that they belong to, only. */
+	if (!(current->flags & PF_KTHREAD) && current->mm == view->queue->mm) {
+		ev.flags |= CODEWP_EVENT_SELF;
+		if (trap->mm == current->mm) {
+			ev.addr = trap->addr;
+			ev.ip = task_pt_regs(current)->ip;
+		}
+	}
+	if (t) {
+		t->area->fallbacks++;
+		if (READ_ONCE(t->area->busy))
+			ev.flags |= CODEWP_EVENT_NESTED;
+	}
+	codewp_count(view, events);
+	if (how == CODEWP_HOW_KERNEL)
+		codewp_count(view, kernel_writes);
+	if (!codewp_queue_publish(view->queue, &ev, &dropped)) {
+		codewp_count(view, dropped);
+		trace_codewp_overflow(dropped, view->id);
+	}
+}
+
+static void trace_trap(const struct codewp_view *view,
+		       const struct codewp_trap *trap, u64 offset, u32 state,
+		       enum codewp_how how)
+{
+	if (!trace_codewp_trap_enabled())
+		return;
+	trace_codewp_trap(view->cookie, trap->pgoff, offset, trap->addr,
+			  current->flags & PF_KTHREAD ? 0 : task_pt_regs(current)->ip,
+			  view->id, how, current->tgid, current->pid,
+			  CODEWP_PAGE_GEN(state));
+}
+
+/*
+ * One view's share of a write. @word is its state word of the page; the folio
+ * is locked. Marks the page dirty for the enabled clients; if it is armed, tells
+ * the view's owner, exactly once.
+ */
+static void trap_view(struct codewp_view *view, atomic_t *word,
+		      struct codewp_trap *trap, enum codewp_how other)
+{
+	u32 clients = READ_ONCE(view->clients);
+	u32 old = atomic_read(word);
+	enum codewp_how how = 0;
+	bool keep = false;
+	u64 offset;
+	u32 new;
+
+	if (!(old & CODEWP_PAGE_ARMED)) {
+		/* Written already in most faults: spare the atomic. */
+		if (clients & ~old)
+			atomic_or(clients, word);
+		return;
+	}
+	if (other != CODEWP_HOW_RECREATED) {
+		how = can_tell_current(view, trap);
+		keep = how && (old & CODEWP_PAGE_KEEP);
+	}
+	do {
+		/* Disarmed by its owner since: nothing to tell. */
+		if (!(old & CODEWP_PAGE_ARMED)) {
+			atomic_or(clients, word);
+			return;
+		}
+		new = codewp_state_next(old) | clients;
+		if (!keep) {
+			new &= ~(CODEWP_PAGE_ARMED | CODEWP_PAGE_KEEP);
+			new |= CODEWP_PAGE_WRITTEN;
+		}
+	} while (!atomic_try_cmpxchg(word, &old, new));
+
+	codewp_count(view, traps);
+	if (!keep)
+		this_cpu_dec(view->stats->armed);
+	if (unlikely(trap->through != view))
+		codewp_count(view, shared);
+	offset = ((u64)(trap->pgoff - view->first) << PAGE_SHIFT) |
+		 offset_in_page(trap->addr);
+	trace_trap(view, trap, offset, new, how ?: other);
+
+	if (how == CODEWP_HOW_UPCALL) {
+		struct codewp_area *area = trap->thread->area;
+
+		area->addr = trap->addr;
+		area->offset = offset;
+		area->cookie = view->cookie;
+		area->view = view->id;
+		area->state = new;
+		codewp_upcall(trap->thread, trap->regs, CODEWP_REASON_TRAP);
+		codewp_count(view, upcalls);
+		trap->told = true;
+		trap->keep = keep;
+	} else if (how == CODEWP_HOW_SIGNAL) {
+		codewp_signal(trap->addr);
+		codewp_count(view, signals);
+		trap->told = true;
+		trap->keep = keep;
+	} else {
+		tell_ring(view, trap, offset, new, other);
+	}
+}
+
+/* The other views that cover the page. */
+static noinline void trap_others(struct codewp_mem *mem, struct codewp_trap *trap,
+				 enum codewp_how other)
+{
+	struct codewp_view *view;
+	atomic_t *word;
+
+	list_for_each_entry_rcu(view, &mem->views, link) {
+		if (view == trap->through || !codewp_covers(view, trap->pgoff))
+			continue;
+		word = codewp_state(view, trap->pgoff - view->first);
+		if (word)
+			trap_view(view, word, trap, other);
+	}
+}
+
+/**
+ * codewp_page_mkwrite() - a mapping of a view is about to be written
+ * @vmf: the fault; vmf->page is referenced
+ *
+ * Return: VM_FAULT_LOCKED: the write goes through. VM_FAULT_NOPAGE: the thread
+ * goes on without a change to the page tables; either it was redirected (KEEP),
+ * or the page was truncated, and it faults again.
+ */
+vm_fault_t codewp_page_mkwrite(struct vm_fault *vmf)
+{
+	struct codewp_view *view = vmf->vma->vm_private_data;
+	struct folio *folio = page_folio(vmf->page);
+	struct codewp_mem *mem = view->mem;
+	struct codewp_trap trap;
+	atomic_t *word;
+
+	codewp_count(view, faults);
+	folio_lock(folio);
+	/*
+	 * Truncation unmaps the folio under this lock when it takes the mapping
+	 * away; until then the page is as good as it was.
+	 */
+	if (unlikely(folio->mapping != mem->inode->i_mapping)) {
+		folio_unlock(folio);
+		return VM_FAULT_NOPAGE;
+	}
+
+	word = codewp_state(view, vmf->pgoff - view->first);
+	if (!READ_ONCE(view->overlaps) &&
+	    (!word || (!(atomic_read(word) & CODEWP_PAGE_ARMED) &&
+		       !(READ_ONCE(view->clients) & ~atomic_read(word)))))
+		return VM_FAULT_LOCKED;
+
+	trap.addr = vmf->real_address;
+	trap.mm = vmf->vma->vm_mm;
+	trap.pgoff = vmf->pgoff;
+	trap.regs = user_regs();
+	trap.told = false;
+	trap.keep = false;
+	trap.through = view;
+
+	rcu_read_lock();
+	trap.thread = codewp_thread_current();
+	if (word)
+		trap_view(view, word, &trap,
+			  trap.regs ? CODEWP_HOW_RING : CODEWP_HOW_KERNEL);
+	/* A private view overlaps with no other: KEEP is the page's only view. */
+	if (unlikely(READ_ONCE(view->overlaps)))
+		trap_others(mem, &trap,
+			    trap.regs ? CODEWP_HOW_RING : CODEWP_HOW_KERNEL);
+	rcu_read_unlock();
+
+	if (trap.keep) {
+		folio_unlock(folio);
+		return VM_FAULT_NOPAGE;
+	}
+	return VM_FAULT_LOCKED;
+}
+
+/**
+ * codewp_recreated() - a clean folio was found where pages may be armed
+ * @mem: its file
+ * @folio: locked
+ *
+ * Arming marks a folio dirty, and shmem never cleans one without a copy in
+ * swap. So an armed page in a clean folio was truncated or punched out of the
+ * file, and is full of zeroes now: what was translated from it is gone. Its
+ * views are told as if it had been written.
+ */
+void codewp_recreated(struct codewp_mem *mem, struct folio *folio)
+{
+	pgoff_t pgoff, end = folio->index + folio_nr_pages(folio);
+	struct codewp_trap trap = {};
+	struct codewp_view *view;
+	atomic_t *word;
+
+	rcu_read_lock();
+	list_for_each_entry_rcu(view, &mem->views, link) {
+		for (pgoff = folio->index; pgoff < end; pgoff++) {
+			if (!codewp_covers(view, pgoff))
+				continue;
+			word = codewp_state(view, pgoff - view->first);
+			if (!word || !(atomic_read(word) & CODEWP_PAGE_ARMED))
+				continue;
+			trap.pgoff = pgoff;
+			trap.through = view;
+			codewp_count(view, recreated);
+			trap_view(view, word, &trap, CODEWP_HOW_RECREATED);
+		}
+	}
+	rcu_read_unlock();
+}
