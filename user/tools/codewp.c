@@ -10,6 +10,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <codewp.h>
+
 #include "tool.h"
 
 static const struct command {
@@ -49,7 +51,7 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	if (!strcmp(argv[1], "--version") || !strcmp(argv[1], "-V")) {
-		printf("codewp %s\n", CODEWP_VERSION);
+		printf("codewp %d.%d\n", CODEWP_VERSION_MAJOR, CODEWP_VERSION_MINOR);
 		return 0;
 	}
 	if (argv[1][0] == '-')

@@ -93,7 +93,7 @@ static int backends(void)
 		why[0] = '\0';
 		err = codewp_probe(all[i].backend, why, sizeof(why));
 		if (err) {
-			line(BAD, all[i].name, "%s (%s)", why, codewp_strerror(err));
+			line(BAD, all[i].name, "%s", why[0] ? why : codewp_strerror(err));
 			continue;
 		}
 		/* The probe says that it works: the proof is to open it. */
@@ -153,10 +153,6 @@ static void kernel(void)
 		     "shmem_enabled is %s%s", buf,
 		     strstr(buf, "[never]") || strstr(buf, "[deny]") ? "" :
 		     ": right, but an arm cleans the whole large page");
-	if (read_line("/proc/sys/vm/unprivileged_userfaultfd", buf, sizeof(buf)) &&
-	    !strcmp(buf, "0"))
-		line(NOTE, "uffd",
-		     "vm.unprivileged_userfaultfd is 0: without CAP_SYS_PTRACE only faults from user mode can be caught, which is all that codewp needs");
 }
 
 /* As little as there can be: r0 = 0; exit. */

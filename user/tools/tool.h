@@ -9,8 +9,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define CODEWP_VERSION "0.1"
-
 /* Exit statuses, as env(1), timeout(1) and the shells have them. */
 #define EXIT_USAGE	2	/* wrong arguments */
 #define EXIT_TOOL	125	/* the tool itself failed, PROGRAM did not run */
