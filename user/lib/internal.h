@@ -170,9 +170,10 @@ void regs_to_ucontext(const struct codewp_regs *regs, void *ucontext);
 
 /* The calling thread's registration with ctx, or NULL. Async-signal-safe. */
 struct codewp_thread *thread_self(const struct codewp *ctx);
+/* Also frees what other threads unregistered here. */
 void thread_self_add(struct codewp_thread *thread);
-/* Only by the thread itself; others leave a registration that is dead. */
-void thread_self_del(struct codewp_thread *thread);
+/* False: it is another thread's, whose list still has it. */
+bool thread_self_del(struct codewp_thread *thread);
 
 /* ---- state.c ------------------------------------------------------------ */
 

@@ -249,6 +249,7 @@ static int kmod_thread_register(struct codewp_thread *t)
 
 	if (err)
 		return err;
+	/* The kernel knows no default; the end of user space is one page lower. */
 	if (!tc.code_start && !tc.code_end)
 		tc.code_end = UPCALL_EVERYWHERE;
 	if (t->opts.kick) {
@@ -259,7 +260,7 @@ static int kmod_thread_register(struct codewp_thread *t)
 		tc.handler = (uintptr_t)t->opts.raw_handler;
 		tc.stack = t->opts.raw_stack;
 		tc.arg = t->opts.raw_arg;
-	} else if (!t->opts.signal) {
+	} else if (t->opts.kick || !t->opts.signal) {
 		tc.handler = (uintptr_t)upcall_entry;
 		tc.stack = upcall_stack(t);
 		tc.arg = (uintptr_t)t;
@@ -325,7 +326,7 @@ static int64_t kmod_harvest(struct codewp_view *view, uint32_t client, uint64_t 
 	int64_t count = 0;
 
 	while (done < len) {
-		/* Whole words of the bitmap: an interrupted call stops at one. */
+		/* An interrupted call stops at a whole word of the bitmap. */
 		struct codewp_dirty d = {
 			.offset = voff + done,
 			.length = len - done,

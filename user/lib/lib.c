@@ -215,9 +215,9 @@ static int check_range(const struct codewp_view *view, uint64_t voff, uint64_t l
 {
 	if (!len || !aligned(voff) || !aligned(len))
 		return -EINVAL;
-	if (voff > view->length || len > view->length - voff)
-		return -EINVAL;
-	return 0;
+	if (voff + len < voff)
+		return -EOVERFLOW;
+	return voff + len > view->length ? -ERANGE : 0;
 }
 
 int codewp_view_create(struct codewp *ctx, struct codewp_view **out, int memfd,
@@ -235,9 +235,10 @@ int codewp_view_create(struct codewp *ctx, struct codewp_view **out, int memfd,
 	err = CHECK_OPTS(o, opts);
 	if (err)
 		return err;
-	if (!length || !aligned(length) || !aligned(offset) ||
-	    offset + length < offset || offset + length > INT64_MAX)
+	if (!length || !aligned(length) || !aligned(offset))
 		return -EINVAL;
+	if (offset + length < offset || offset + length > INT64_MAX)
+		return -EOVERFLOW;
 	if (o.clients & ~CODEWP_CLIENT_ALL)
 		return -EINVAL;
 	if (o.share_ring && (o.ring_bytes || o.share_ring->ctx != ctx))
@@ -270,7 +271,8 @@ int codewp_view_create(struct codewp *ctx, struct codewp_view **out, int memfd,
 	err = ctx->ops->view_create(view, &o);
 	if (!err) {
 		view->next = ctx->views;
-		ctx->views = view;
+		/* Pairs with the acquire in upcall.c: it walks without the lock. */
+		store_release(&ctx->views, view);
 	}
 	ctx_unlock(ctx, &saved);
 	if (err) {
@@ -296,7 +298,7 @@ void codewp_view_destroy(struct codewp_view *view)
 	ctx_lock(ctx, &saved);
 	for (p = &ctx->views; *p != view; p = &(*p)->next)
 		;
-	*p = view->next;
+	store_release(p, view->next);
 	ctx->ops->view_destroy(view, alive);
 	ring_put(view->ring);
 	ctx_unlock(ctx, &saved);
@@ -493,6 +495,7 @@ int codewp_thread_register(struct codewp *ctx, struct codewp_thread **out,
 {
 	struct codewp_thread_opts o;
 	struct codewp_thread *t;
+	bool everywhere;
 	sigset_t saved;
 	int err;
 
@@ -502,11 +505,12 @@ int codewp_thread_register(struct codewp *ctx, struct codewp_thread **out,
 	err = CHECK_OPTS(o, opts);
 	if (err)
 		return err;
-	if (!o.fn == !o.raw_handler || o.code_end < o.code_start)
+	everywhere = !o.code_start && !o.code_end;
+	if (!o.fn == !o.raw_handler || (o.raw_handler && o.signal) ||
+	    (!everywhere && o.code_end <= o.code_start))
 		return -EINVAL;
-	if (o.raw_handler && o.signal)
-		return -EINVAL;
-	if (o.kick && o.kick->ctx != ctx)
+	/* A kick may come at any instruction of the range: not in our own code. */
+	if (o.kick && (everywhere || o.kick->ctx != ctx))
 		return -EINVAL;
 	if (!ctx_alive(ctx))
 		return -ESRCH;
@@ -549,8 +553,11 @@ void codewp_thread_unregister(struct codewp_thread *t)
 	*p = t->next;
 	ctx_unlock(ctx, &saved);
 	ctx->ops->thread_unregister(t);
-	thread_self_del(t);
-	free(t);
+	/* The memory of another thread's registration is still in its list. */
+	if (thread_self_del(t))
+		free(t);
+	else
+		store_release(&t->ctx, NULL);
 }
 
 struct codewp_area *codewp_thread_area(struct codewp_thread *thread)
@@ -598,8 +605,12 @@ int codewp_event_fd(struct codewp_view *view)
 
 int codewp_kernel_write(struct codewp_view *view, uint64_t voff, uint64_t len)
 {
-	if (!view || voff > view->length || len > view->length - voff)
+	if (!view)
 		return -EINVAL;
+	if (voff + len < voff)
+		return -EOVERFLOW;
+	if (voff + len > view->length)
+		return -ERANGE;
 	if (!len)
 		return 0;
 	return view->ctx->ops->kernel_write(view, voff, len);

@@ -113,6 +113,9 @@ bool codewp_pending(const struct codewp_view *view)
 {
 	const struct codewp_ring *hdr = view->ring->hdr;
 
+	/* The kernel's ring is not mapped in a forked child. */
+	if (!ctx_alive(view->ctx))
+		return false;
 	return load_acquire(&hdr->head) != hdr->tail || load_relaxed(&hdr->overflow);
 }
 

@@ -8,6 +8,7 @@
  */
 #include <pthread.h>
 #include <sched.h>
+#include <stdlib.h>
 #include <string.h>
 #include <ucontext.h>
 #include <unistd.h>
@@ -36,24 +37,37 @@ struct codewp_thread *thread_self(const struct codewp *ctx)
 	if (!ctx_alive(ctx))
 		return NULL;
 	for (t = self_list; t; t = t->tls_next)
-		if (t->ctx == ctx)
+		if (load_acquire(&t->ctx) == ctx)
 			return t;
 	return NULL;
 }
 
 void thread_self_add(struct codewp_thread *thread)
 {
+	struct codewp_thread **p = &self_list;
+
+	while (*p) {
+		struct codewp_thread *t = *p;
+
+		if (!load_acquire(&t->ctx)) {
+			*p = t->tls_next;
+			free(t);
+		} else {
+			p = &t->tls_next;
+		}
+	}
 	thread->tls_next = self_list;
 	self_list = thread;
 }
 
-void thread_self_del(struct codewp_thread *thread)
+bool thread_self_del(struct codewp_thread *thread)
 {
 	for (struct codewp_thread **p = &self_list; *p; p = &(*p)->tls_next)
 		if (*p == thread) {
 			*p = thread->tls_next;
-			return;
+			return true;
 		}
+	return false;
 }
 
 /* codewp_regs is in encoding order. */

@@ -272,6 +272,9 @@ int soft_map(struct codewp_view *view, void **addr, size_t len, uint64_t voff,
 	at = (uintptr_t)p;
 	track_cut(&ctx->track, at, at + len);
 	err = ctx->soft->attach(ctx, at, len);
+	/* Only this process maps a private view; mremap keeps it so. */
+	if (!err && view->private_view && madvise(p, len, MADV_DONTFORK))
+		err = -errno;
 	if (!err && armed)
 		err = trap_armed(view, voff, at, len, prot);
 	if (!err && armed)
@@ -354,7 +357,7 @@ int soft_remap(struct codewp *ctx, void **addr, size_t old_len, size_t new_len,
 		return -EFAULT;
 	m.voff += old - m.start;
 	if (new_len > m.view->length - m.voff)
-		return -EINVAL;
+		return -ERANGE;
 	first = m.voff >> PAGE_SHIFT;
 	end = first + ((old_len > new_len ? old_len : new_len) >> PAGE_SHIFT);
 	err = open_pages(m.view, first, end, true, m.voff);

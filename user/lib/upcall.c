@@ -174,13 +174,14 @@ bool upcall_signal(struct codewp *ctx, int sig, siginfo_t *info, void *uc)
 
 	if (!t || !t->opts.signal || t->busy || info->si_code != SEGV_ACCERR)
 		return false;
-	if (t->area->addr != (uintptr_t)info->si_addr ||
-	    t->area->reason != CODEWP_REASON_TRAP)
+	/* Each trap fills the area anew; what was used is not a trap again. */
+	if (!t->area->addr || t->area->addr != (uintptr_t)info->si_addr)
 		return false;
 	memset(&trap, 0, sizeof(trap));
 	regs_from_ucontext(&regs, uc);
 	trap.regs = &regs;
 	fill_trap(t, &trap);
+	t->area->addr = 0;
 	t->busy = 1;
 	t->opts.fn(&trap, t->opts.arg);
 	t->busy = 0;
