@@ -55,6 +55,20 @@ struct cpu {
 	void *xsave;			/* vector state while in C, 64 byte aligned */
 	volatile uint64_t sig_pending;	/* asynchronous signals queued by the handler */
 	siginfo_t sig_info[65];
+
+	/* Core's own from here on; the offsets in cpu.h must match. */
+	uint64_t target;		/* enter.S: host address it is about to go to */
+	const struct tb_exit *exit_desc;/* enter.S: the exit that was taken, NULL: indirect */
+	uint64_t resume_pc;		/* core_resume: guest address to go on at */
+	uint32_t heavy;			/* vector state and %fs are the runtime's */
+	uint32_t fsgsbase;		/* rdfsbase and friends work */
+	uint64_t xsave_mask;
+	struct codewp_area *area;	/* kmod: the upcall's page */
+	uint64_t replay_page;		/* code-map page of the store in flight, or none */
+	uint64_t replay_gva;		/* its guest address; cpu->alias is its alias */
+	uint64_t run_depth;		/* core_run() frames: must be 0 or 1 */
+	uint64_t epoch;			/* cache epoch that this thread has seen */
+	struct cpu *next;		/* all threads */
 };
 
 /* ---- core ---------------------------------------------------------------- */
@@ -66,6 +80,9 @@ struct core_opts {
 	size_t cache_bytes;
 	size_t max_insns;	/* per TB; 1 for debugging */
 	bool no_chain;		/* for debugging */
+	void *cache_base;	/* where the cache shall be: within 2 GiB of the
+				 * runtime's text; NULL: the core looks for room
+				 */
 };
 
 int core_init(const struct core_opts *opts);
@@ -92,6 +109,23 @@ size_t core_invalidate_page(uint64_t page, unsigned int first, unsigned int last
  */
 bool core_in_cache(uint64_t host_pc);
 bool core_guest_state(struct cpu *cpu, struct codewp_regs *regs);
+
+/*
+ * For the master signal handler, whose first instructions store the guest's %fs
+ * base in cpu->guest_fs whenever cpu->in_cache is set (and put it back when it
+ * returns there).
+ *
+ * core_signal_exit(): regs is the guest state that core_guest_state() made.
+ * Changes *regs so that returning from the signal makes core_run() return why
+ * with that guest state in cpu->regs (for CPU_FAULT set cpu->fault_* first).
+ * core_cut(): an asynchronous signal was queued (sig_pending, stop are set);
+ * makes sure that the thread, interrupted at host_pc, soon leaves the cache.
+ * core_fault_addr(): guest address of a fault's si_addr, which may be the
+ * alias of the guest's bytes.
+ */
+void core_signal_exit(struct cpu *cpu, struct codewp_regs *regs, enum cpu_exit why);
+void core_cut(struct cpu *cpu, uint64_t host_pc);
+uint64_t core_fault_addr(struct cpu *cpu, uint64_t addr);
 
 /* Called by signal.c for a trap told by signal (uffd, mprotect backends): the
  * callback given to codewp_thread_register() is the core's own.
@@ -131,8 +165,31 @@ struct mem_code {
 int mem_code_page(uint64_t gva, struct mem_code *mc);
 uint32_t mem_page_gen(void *unused, uint64_t page);	/* codemap_ops.page_gen */
 
+/*
+ * Code-map page numbers, below 1 << MEM_PAGE_BITS: guest-virtual page numbers
+ * for TEXT and CHECKED, and above all of them each view's pages. A view's
+ * cookie (in traps and events) is the number of its first page, so the page of
+ * an event is mem_cookie_page(ev->cookie, ev->voff).
+ */
+#define MEM_PAGE_BITS	40
+static inline uint64_t mem_cookie_page(uint64_t cookie, uint64_t voff)
+{
+	return cookie + (voff >> 12);
+}
+
 /* A byte of a view in guest terms. */
 uint64_t mem_view_page(struct codewp_view *view, uint64_t voff);
+
+/*
+ * Memory of the runtime's own (code cache, tables), in the runtime's reserved
+ * region, which starts at RUNTIME_BASE and which the guest cannot map over.
+ * prot may have PROT_EXEC. Never freed. NULL when there is none.
+ */
+#define RUNTIME_BASE	0x6a0000000000UL
+#define RUNTIME_CACHE	(RUNTIME_BASE + 0x40000000UL)	/* within 2 GiB of the text */
+#define RUNTIME_ARENA	(RUNTIME_BASE + 0x1000000000UL)
+#define RUNTIME_END	(RUNTIME_BASE + 0x10000000000UL)
+void *mem_runtime_map(size_t size, int prot);
 /* Host address of the alias of guest bytes [gva, gva + len), all in one view
  * page; NULL if they are not in a view.
  */
@@ -145,7 +202,10 @@ uint64_t mem_page_gva(uint64_t page);
 /* each view, for draining */
 void mem_for_each_view(void (*fn)(struct codewp_view *view, void *arg), void *arg);
 
-/* Copies that fail instead of faulting. 0 or -EFAULT. */
+/*
+ * Copies that fail instead of faulting. 0 or -EFAULT. guest_write() goes through
+ * the mapping as the guest sees it, so it opens armed pages like a system call.
+ */
 int guest_read(void *dst, uint64_t gva, size_t len);
 int guest_write(uint64_t gva, const void *src, size_t len);
 long guest_strncpy(char *dst, uint64_t gva, size_t size);

@@ -1,0 +1,764 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+/*
+ * One block from guest bytes to host code. Instructions are copied; only what
+ * names %rip or %gs, changes control flow or may not run as it is gets other
+ * code, none of which touches the guest's stack (besides a call's own push) or
+ * flags.
+ *
+ * The order is what keeps a TB true: mem_code_page() arms the page, its
+ * generation is noted, only then are bytes read, and codemap_insert() refuses
+ * the TB when the generation has moved. A block reads each byte once, into its
+ * own copy, and is made from that copy alone.
+ *
+ * Layout: the body; its exit stubs; constants; for checked blocks the check,
+ * which is the entry and jumps to the body.
+ */
+#include <cpuid.h>
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+
+#include "core.h"
+#include "probes.h"
+
+#define FETCH 1024	/* source bytes taken at a time, at most to the page's end */
+
+struct block {
+	struct emit e;
+	struct tb *tb;
+	uint8_t *start;
+	uint64_t pc;		/* of the block */
+	unsigned int n;		/* instructions */
+	bool ended;
+	struct insn_map map[TB_MAX_INSNS + 1];
+	uint8_t *const_at[2];	/* call: where the return address is wanted */
+	uint64_t const_val[2];
+	unsigned int consts;
+};
+
+static bool have_rtm(void)
+{
+	static int known;
+	unsigned int a, b, c, d;
+
+	if (!known) {
+		known = 1;
+		if (__get_cpuid_count(7, 0, &a, &b, &c, &d) && b & (1U << 11))
+			known = 2;
+	}
+	return known == 2;
+}
+
+/* ---- pieces ---------------------------------------------------------------- */
+
+/* %rax is free for it: an exit's way out, for the exit with this number. */
+static void emit_stub(struct block *b, unsigned int nr)
+{
+	emit_gs_store(&b->e, RAX, CPU_SCR(SCR_EXIT));
+	emit_lea_rip(&b->e, RAX, &b->tb->exit[nr]);
+	emit_jmp(&b->e, core_exit);
+}
+
+/* Jump number slot to target, first to its own stub. */
+static void emit_exit_jump(struct block *b, int slot, unsigned int opcode, uint64_t target)
+{
+	struct tb_exit *x = &b->tb->exit[slot];
+
+	x->pc = target;
+	x->tb = b->tb;
+	x->kind = TBX_JUMP;
+	x->slot = b->tb->flags & TB_STEP ? -1 : slot;
+	b->tb->jump[slot] = emit_jump_slot(&b->e, opcode);
+}
+
+static struct tb_exit *other_exit(struct block *b, unsigned int nr, enum tb_exit_kind kind,
+				  uint64_t pc)
+{
+	struct tb_exit *x = &b->tb->exit[nr];
+
+	x->pc = pc;
+	x->tb = b->tb;
+	x->kind = kind;
+	x->slot = -1;
+	return x;
+}
+
+static bool fits32(uint64_t v)
+{
+	return v == (uint64_t)(int64_t)(int32_t)v;
+}
+
+/*
+ * [64] [67] REX.W opcode reg, [base + index * scale + disp]: a load or lea with
+ * an operand of the guest's.
+ */
+static void emit_op_mem(struct emit *e, uint8_t opcode, int reg, const struct insn *in,
+			bool fs)
+{
+	const ZydisDecodedOperandMem *m = &in->op[in->mem].mem;
+	int base = decode_gpr(m->base), index = decode_gpr(m->index);
+	int32_t disp = m->disp.has_displacement ? m->disp.value : 0;
+	uint8_t rex = 0x48 | reg >> 3 << 2;
+	unsigned int scale = m->scale == 8 ? 3 : m->scale == 4 ? 2 : m->scale == 2;
+
+	if (fs)
+		emit_u8(e, 0x64);
+	if (in->z.address_width == 32)
+		emit_u8(e, 0x67);
+	if (index >= 8)
+		rex |= 2;
+	if (base >= 8)
+		rex |= 1;
+	emit_u8(e, rex);
+	emit_u8(e, opcode);
+	emit_u8(e, (base < 0 ? 0x04 : 0x84) | (reg & 7) << 3);
+	emit_u8(e, scale << 6 | (index < 0 ? 4 : index & 7) << 3 |
+		(base < 0 ? 5 : base & 7));
+	emit_u32(e, disp);
+}
+
+/* %reg = %reg + guest's %gs base, by way of tmp */
+static void emit_add_guest_gs(struct emit *e, int reg, int tmp)
+{
+	emit_gs_store(e, tmp, CPU_SCR(SCR_ADDR2));
+	emit_gs_load(e, tmp, CPU_GUEST_GS);
+	emit_lea_sum(e, reg, reg, tmp);
+	emit_gs_load(e, tmp, CPU_SCR(SCR_ADDR2));
+}
+
+static bool is_riprel(const struct insn *in)
+{
+	ZydisRegister base = in->op[in->mem].mem.base;
+
+	return base == ZYDIS_REGISTER_RIP || base == ZYDIS_REGISTER_EIP;
+}
+
+/* ---- instructions ------------------------------------------------------------ */
+
+static void insn_riprel(struct block *b, const struct insn *in, struct insn_map *m)
+{
+	struct emit *e = &b->e;
+	int64_t rel = (int64_t)(in->target - ((uint64_t)e->p + in->len));
+	int reg;
+
+	if (fits32(in->target)) {
+		emit_with_mem(e, in, EMIT_ABSOLUTE, in->target, false);
+		return;
+	}
+	if (in->z.address_width == 64 && rel == (int32_t)rel) {
+		uint8_t *at = e->p + in->z.raw.disp.offset;
+
+		emit_bytes(e, in->bytes, in->len);
+		if (!e->full)
+			memcpy(at, &(int32_t){ rel }, 4);
+		return;
+	}
+	reg = decode_free_reg(in, 0);
+	emit_gs_store(e, reg, CPU_SCR(SCR_ADDR));
+	emit_mov_imm(e, reg, in->target);
+	m->main = e->p - b->start;
+	m->reg = reg;
+	m->slot = SCR_ADDR;
+	emit_with_mem(e, in, reg, 0, false);
+	emit_gs_load(e, reg, CPU_SCR(SCR_ADDR));
+}
+
+static void insn_gs(struct block *b, const struct insn *in, struct insn_map *m)
+{
+	struct emit *e = &b->e;
+	int reg = decode_free_reg(in, 0);
+	int tmp = reg == RAX ? RCX : RAX;	/* has its own value again in time */
+
+	emit_gs_store(e, reg, CPU_SCR(SCR_ADDR));
+	if (is_riprel(in))
+		emit_mov_imm(e, reg, in->target);
+	else
+		emit_op_mem(e, 0x8d, reg, in, false);
+	emit_add_guest_gs(e, reg, tmp);
+	m->main = e->p - b->start;
+	m->reg = reg;
+	m->slot = SCR_ADDR;
+	emit_with_mem(e, in, reg, 0, true);
+	emit_gs_load(e, reg, CPU_SCR(SCR_ADDR));
+}
+
+static void emit_push(struct block *b, uint64_t value)
+{
+	struct emit *e = &b->e;
+
+	if (fits32(value)) {
+		emit_u8(e, 0x68);
+		emit_u32(e, value);
+		return;
+	}
+	emit_u8(e, 0xff);		/* push constant(%rip) */
+	emit_u8(e, 0x35);
+	b->const_at[b->consts] = e->p;
+	b->const_val[b->consts++] = value;
+	emit_u32(e, 0);
+}
+
+/* The target of an indirect branch to %rax, whose own value is in SCR_INDIRECT. */
+static void emit_target(struct block *b, const struct insn *in, struct insn_map *m)
+{
+	static const uint8_t load[] = { 0x48, 0x8b, 0x00 };	/* mov (%rax), %rax */
+	struct emit *e = &b->e;
+	int reg;
+
+	emit_gs_store(e, RAX, CPU_SCR(SCR_INDIRECT));
+	m->main = e->p - b->start;
+	m->reg = RAX;
+	m->slot = SCR_INDIRECT;
+	if (in->mem < 0) {
+		reg = decode_gpr(in->op[0].reg.value);
+		emit_u8(e, 0x48 | reg >> 3);
+		emit_u8(e, 0x8b);
+		emit_u8(e, 0xc0 | (reg & 7));
+		return;
+	}
+	if (!is_riprel(in) && !(in->z.attributes & ZYDIS_ATTRIB_HAS_SEGMENT_GS)) {
+		emit_op_mem(e, 0x8b, RAX, in,
+			    in->z.attributes & ZYDIS_ATTRIB_HAS_SEGMENT_FS);
+		return;
+	}
+	if (is_riprel(in))
+		emit_mov_imm(e, RAX, in->target);
+	else
+		emit_op_mem(e, 0x8d, RAX, in, false);
+	if (in->z.attributes & ZYDIS_ATTRIB_HAS_SEGMENT_GS)
+		emit_add_guest_gs(e, RAX, RCX);
+	if (in->z.attributes & ZYDIS_ATTRIB_HAS_SEGMENT_FS)
+		emit_u8(e, 0x64);
+	emit_bytes(e, load, sizeof(load));
+}
+
+static void insn_ret(struct block *b, const struct insn *in, struct insn_map *m)
+{
+	static const uint8_t lea[] = { 0x48, 0x8d, 0xa4, 0x24 };	/* lea d32(%rsp), %rsp */
+	struct emit *e = &b->e;
+
+	emit_gs_store(e, RAX, CPU_SCR(SCR_INDIRECT));
+	m->main = e->p - b->start;
+	m->reg = RAX;
+	m->slot = SCR_INDIRECT;
+	emit_u8(e, 0x58);			/* pop %rax */
+	if (in->ret_pop) {
+		emit_bytes(e, lea, sizeof(lea));
+		emit_u32(e, in->ret_pop);
+	}
+	emit_jmp(e, core_lookup);
+}
+
+static void insn_loop(struct block *b, const struct insn *in)
+{
+	struct emit *e = &b->e;
+	uint8_t *rel;
+
+	if (in->z.address_width == 32)
+		emit_u8(e, 0x67);
+	emit_u8(e, in->z.opcode);
+	rel = e->p;
+	emit_u8(e, 0);
+	emit_exit_jump(b, 0, 0xe9, in->pc + in->len);
+	if (!e->full)
+		*rel = e->p - (rel + 1);
+	emit_exit_jump(b, 1, 0xe9, in->target);
+}
+
+/* A guest that sets the trap flag would single-step the cache. */
+static void insn_popf(struct block *b, const struct insn *in, struct insn_map *m)
+{
+	static const uint8_t look[] = {
+		0x48, 0x8b, 0x04, 0x24,			/* mov (%rsp), %rax */
+		0xa9, 0x00, 0x01, 0x00, 0x00,		/* test $TF, %eax */
+	};
+	struct emit *e = &b->e;
+	uint8_t *good;
+
+	emit_gs_store(e, RAX, CPU_SCR(SCR_INDIRECT));
+	m->main = e->p - b->start;
+	m->reg = RAX;
+	m->slot = SCR_INDIRECT;
+	emit_bytes(e, look, in->z.operand_width == 16 ? 0 : 4);
+	if (in->z.operand_width == 16) {
+		static const uint8_t movzw[] = { 0x0f, 0xb7, 0x04, 0x24 };
+
+		emit_bytes(e, movzw, sizeof(movzw));
+	}
+	emit_bytes(e, look + 4, 5);
+	emit_gs_load(e, RAX, CPU_SCR(SCR_INDIRECT));
+	emit_u8(e, 0x0f);			/* jz */
+	emit_u8(e, 0x84);
+	good = e->p;
+	emit_u32(e, 0);
+	/* A block ends after a popf, so this exit is used once. */
+	other_exit(b, 3, TBX_UNSUPPORTED, in->pc)->why =
+		"single-stepping: popf sets the trap flag";
+	emit_stub(b, 3);
+	if (!e->full)
+		emit_rel32(good, e->p);
+	emit_bytes(e, in->bytes, in->len);
+}
+
+static void insn_gsbase(struct block *b, const struct insn *in, struct insn_map *m)
+{
+	struct emit *e = &b->e;
+	int reg;
+
+	if (in->kind == INSN_RDGSBASE) {
+		uint8_t op[] = { 0x65, 0x40 | in->reg >> 3 << 2, 0x8b,
+				 0x04 | (in->reg & 7) << 3, 0x25 };
+
+		if (in->z.operand_width == 64)
+			op[1] |= 8;
+		emit_bytes(e, op, sizeof(op));
+		emit_u32(e, CPU_GUEST_GS);
+		return;
+	}
+	if (in->z.operand_width == 64) {
+		emit_gs_store(e, in->reg, CPU_GUEST_GS);
+		return;
+	}
+	reg = decode_free_reg(in, 0);
+	emit_gs_store(e, reg, CPU_SCR(SCR_ADDR));
+	emit_u8(e, 0x40 | in->reg >> 3);	/* mov %r32, %r32 clears the rest */
+	emit_u8(e, 0x8b);
+	emit_u8(e, 0xc0 | reg << 3 | (in->reg & 7));
+	emit_gs_store(e, reg, CPU_GUEST_GS);
+	emit_gs_load(e, reg, CPU_SCR(SCR_ADDR));
+}
+
+static void insn_fault(struct block *b, uint64_t pc, int sig, int code, uint64_t addr)
+{
+	struct tb_exit *x = other_exit(b, 2, TBX_FAULT, pc);
+
+	x->sig = sig;
+	x->code = code;
+	x->addr = addr;
+	emit_stub(b, 2);
+	b->ended = true;
+}
+
+static void insn_unsupported(struct block *b, uint64_t pc, const char *why)
+{
+	other_exit(b, 2, TBX_UNSUPPORTED, pc)->why = why;
+	emit_stub(b, 2);
+	b->ended = true;
+}
+
+static void emit_insn(struct block *b, const struct insn *in)
+{
+	struct emit *e = &b->e;
+	struct insn_map *m = &b->map[b->n++];
+	uint64_t next = in->pc + in->len;
+
+	*m = (struct insn_map){
+		.host = e->p - b->start, .main = e->p - b->start,
+		.guest = in->pc - b->pc, .len = in->len, .reg = -1, .reg2 = -1,
+	};
+
+	switch (in->kind) {
+	case INSN_COPY:
+		emit_bytes(e, in->bytes, in->len);
+		return;
+	case INSN_RIPREL:
+		insn_riprel(b, in, m);
+		return;
+	case INSN_GS:
+		insn_gs(b, in, m);
+		return;
+	case INSN_LEA_RIP:
+		emit_mov_imm(e, decode_gpr(in->op[0].reg.value), in->target);
+		return;
+	case INSN_RDGSBASE:
+	case INSN_WRGSBASE:
+		insn_gsbase(b, in, m);
+		return;
+	case INSN_POPF:
+		insn_popf(b, in, m);
+		emit_exit_jump(b, 0, 0xe9, next);
+		break;
+	case INSN_JMP:
+		emit_exit_jump(b, 0, 0xe9, in->target);
+		break;
+	case INSN_XBEGIN:
+		if (!have_rtm()) {
+			insn_fault(b, in->pc, SIGILL, ILL_ILLOPN, in->pc);
+			return;
+		}
+		emit_u8(e, 0xb8);		/* aborted, for no reason given */
+		emit_u32(e, 0);
+		emit_exit_jump(b, 0, 0xe9, in->target);
+		break;
+	case INSN_JCC:
+		emit_exit_jump(b, 1, 0x0f80 | (in->z.opcode & 15), in->target);
+		emit_exit_jump(b, 0, 0xe9, next);
+		break;
+	case INSN_LOOP:
+		insn_loop(b, in);
+		break;
+	case INSN_CALL:
+		emit_push(b, next);
+		emit_exit_jump(b, 0, 0xe9, in->target);
+		break;
+	case INSN_CALL_IND:
+		emit_target(b, in, m);
+		emit_push(b, next);
+		emit_jmp(e, core_lookup);
+		break;
+	case INSN_JMP_IND:
+		emit_target(b, in, m);
+		emit_jmp(e, core_lookup);
+		break;
+	case INSN_RET:
+		insn_ret(b, in, m);
+		break;
+	case INSN_SYSCALL:
+		other_exit(b, 2, TBX_SYSCALL, next);
+		emit_stub(b, 2);
+		break;
+	case INSN_FAULT:
+		insn_fault(b, in->sig_after ? next : in->pc, in->sig, in->sig_code,
+			   in->sig == SIGILL ? in->pc : 0);
+		return;
+	case INSN_UNSUPPORTED:
+		insn_unsupported(b, in->pc, in->why);
+		return;
+	}
+	b->ended = true;
+}
+
+/* ---- a block ------------------------------------------------------------------ */
+
+static void finish_body(struct block *b, uint64_t next)
+{
+	struct emit *e = &b->e;
+	struct tb *tb = b->tb;
+	struct insn_map *m = &b->map[b->n];
+	unsigned int i;
+
+	*m = (struct insn_map){
+		.host = e->p - b->start, .main = e->p - b->start,
+		.guest = next - b->pc, .reg = -1, .reg2 = -1,
+	};
+	if (!b->ended)
+		emit_exit_jump(b, 0, 0xe9, next);
+	for (i = 0; i < 2; i++) {
+		if (!tb->jump[i])
+			continue;
+		tb->stub[i] = e->p;
+		emit_stub(b, i);
+		if (!e->full)
+			emit_rel32(tb->jump[i], tb->stub[i]);
+	}
+	for (i = 0; i < b->consts; i++) {
+		if (!e->full)
+			emit_rel32(b->const_at[i], e->p);
+		emit_u64(e, b->const_val[i]);
+	}
+}
+
+static void finish_check(struct block *b, const uint8_t *src, size_t n)
+{
+	struct emit *e = &b->e;
+	uint8_t *fails[CHECK_MAX_FAILS];
+	unsigned int nr = 0, i;
+	uint8_t *entry = e->p;
+
+	emit_check(e, b->pc, src, n, fails, &nr);
+	emit_jmp(e, b->start);
+	b->tb->cm.entry = entry;
+	if (e->full)
+		return;
+	for (i = 0; i < nr; i++)
+		emit_rel32(fails[i], e->p);
+	emit_gs_load(e, RCX, CPU_SCR(SCR_ADDR2));
+	emit_gs_load(e, RAX, CPU_SCR(SCR_ADDR));
+	/* Whatever ends the body may use exits 0 to 2, and popf 3, but a popf
+	 * block's body never faults by an exit: 2 is free there.
+	 */
+	i = b->tb->exit[2].tb ? 3 : 2;
+	other_exit(b, i, TBX_CHECK, b->pc);
+	emit_stub(b, i);
+}
+
+static bool begin(struct block *b, uint64_t pc, uint32_t flags)
+{
+	memset(b, 0, offsetof(struct block, map));
+	b->consts = 0;
+	b->pc = pc;
+	b->tb = cache_meta(sizeof(*b->tb));
+	if (!b->tb)
+		return false;
+	b->tb->flags = flags;
+	b->e = cache_begin(TB_MAX_HOST);
+	b->start = b->e.p;
+	return !b->e.full;
+}
+
+/* Everything but publishing. False: no room. */
+static bool finish(struct block *b, const uint8_t *src, size_t n, uint64_t next)
+{
+	struct tb *tb = b->tb;
+	uint8_t *copy;
+
+	tb->code = b->start;
+	tb->cm.entry = b->start;
+	finish_body(b, next);
+	if (tb->flags & TB_CHECKED)
+		finish_check(b, src, n);
+	copy = cache_meta(n);
+	tb->map = cache_meta((b->n + 1) * sizeof(*tb->map));
+	if (b->e.full || !copy || !tb->map)
+		return false;
+	memcpy(copy, src, n);
+	memcpy(tb->map, b->map, (b->n + 1) * sizeof(*tb->map));
+	tb->src = copy;
+	tb->guest_bytes = n;
+	tb->insns = b->n;
+	tb->host_bytes = b->e.p - b->start;
+	tb->cm.pc = b->pc;
+	cache_commit(b->start, &b->e, CACHE_TB, tb);
+	return true;
+}
+
+/* No instruction at pc: what the guest gets instead. */
+static struct tb *fetch_fault(struct cpu *cpu, uint64_t pc, uint64_t addr, int code)
+{
+	cpu->exit = CPU_FAULT;
+	cpu->regs.rip = pc;
+	cpu->fault_sig = SIGSEGV;
+	cpu->fault_code = code;
+	cpu->fault_addr = addr;
+	return NULL;
+}
+
+static struct tb *fail(struct cpu *cpu, uint64_t pc, const char *why)
+{
+	cpu->exit = CPU_UNSUPPORTED;
+	cpu->regs.rip = pc;
+	cpu->unsupported = why;
+	return NULL;
+}
+
+static const char *bad_bytes(const uint8_t *p, size_t n)
+{
+	static char text[64];
+	size_t i, len;
+
+	len = snprintf(text, sizeof(text), "unknown instruction, bytes");
+	for (i = 0; i < n && i < 8; i++)
+		len += snprintf(text + len, sizeof(text) - len, " %02x", p[i]);
+	return text;
+}
+
+/* One page that the block reads: arm, note the generation. 0 or -errno. */
+static int take_page(uint64_t gva, struct mem_code *mc)
+{
+	int err = mem_code_page(gva & ~4095UL, mc);
+
+	if (!err && mc->class != MEM_NONE)
+		note_code_page(gva);
+	return err;
+}
+
+static struct tb *try_translate(struct cpu *cpu, uint64_t pc, int *err)
+{
+	struct mem_code mc[2] = { { .class = MEM_NONE }, { .class = MEM_NONE } };
+	uint8_t src[FETCH + 2 * INSN_MAX];
+	size_t in_page = 4096 - (pc & 4095), have, off = 0;
+	size_t max = core_opts.max_insns;
+	struct codemap_tb *got;
+	uint32_t gen[2];
+	struct block b;
+	struct insn in;
+	struct tb *tb;
+	bool two = false;
+
+	*err = 0;
+	if (max == 0 || max > TB_MAX_INSNS)
+		max = TB_MAX_INSNS;
+	if (take_page(pc, &mc[0]))
+		return fail(cpu, pc, "its page could not be write-protected");
+	if (mc[0].class == MEM_NONE)
+		return fetch_fault(cpu, pc, pc, mc[0].fault_code);
+	gen[0] = smc_gen_begin(mc[0].page, mc[0].gen);
+	gen[1] = 0;
+
+	have = in_page < FETCH ? in_page : FETCH;
+	if (guest_read(src, pc, have))
+		return fetch_fault(cpu, pc, pc, SEGV_MAPERR);
+	if (!begin(&b, pc, mc[0].class == MEM_CHECKED ? TB_CHECKED : 0)) {
+		*err = -ENOSPC;
+		return NULL;
+	}
+
+	while (b.n < max && off < have && !b.ended && !two) {
+		enum decode_result r = decode(src + off, have - off, pc + off, &in);
+
+		if (r == DECODE_MORE && have < in_page)
+			break;
+		if (r == DECODE_MORE) {
+			uint64_t second = (pc & ~4095UL) + 4096;
+
+			if (take_page(second, &mc[1]))
+				return fail(cpu, pc + off,
+					    "its second page could not be write-protected");
+			if (mc[1].class == MEM_NONE) {
+				if (b.n)
+					break;
+				return fetch_fault(cpu, pc, second, mc[1].fault_code);
+			}
+			gen[1] = smc_gen_begin(mc[1].page, mc[1].gen);
+			if (guest_read(src + have, second, INSN_MAX)) {
+				if (b.n)
+					break;
+				return fetch_fault(cpu, pc, second, SEGV_MAPERR);
+			}
+			two = true;
+			r = decode(src + off, have - off + INSN_MAX, pc + off, &in);
+			if (mc[1].class == MEM_CHECKED)
+				b.tb->flags |= TB_CHECKED;
+		}
+		if (r == DECODE_LONG) {
+			in.len = INSN_MAX < have - off ? INSN_MAX : have - off;
+			if (b.n)
+				break;
+			in.pc = pc;
+			in.kind = INSN_FAULT;
+			in.sig = SIGSEGV;
+			in.sig_code = SI_KERNEL;
+			in.sig_after = false;
+		} else if (r != DECODE_OK) {
+			if (b.n)
+				break;
+			return fail(cpu, pc, bad_bytes(src, have));
+		}
+		emit_insn(&b, &in);
+		off += in.len;
+		/* What it wrote may be the next instruction, and nothing traps. */
+		if (b.tb->flags & TB_CHECKED && in.writes)
+			break;
+	}
+	if (off <= in_page)
+		two = false;
+	tb = b.tb;
+	if (!finish(&b, src, off, pc + off)) {
+		*err = -ENOSPC;
+		return NULL;
+	}
+	tb->cm.flags = 0;
+	tb->cm.page[0] = mc[0].page;
+	tb->cm.first[0] = pc & 4095;
+	tb->cm.last[0] = two ? 4095 : (pc & 4095) + off - 1;
+	tb->cm.gen[0] = gen[0];
+	tb->cm.page[1] = CODEMAP_NO_PAGE;
+	if (two) {
+		tb->cm.page[1] = mc[1].page;
+		tb->cm.first[1] = 0;
+		tb->cm.last[1] = off - in_page - 1;
+		tb->cm.gen[1] = gen[1];
+	}
+
+	got = codemap_insert(the_map, &tb->cm, err);
+	if (!got)
+		return NULL;
+	if (got != &tb->cm)
+		return (struct tb *)got;
+	st.tbs++;
+	st.tb_bytes_guest += off;
+	st.tb_bytes_host += tb->host_bytes;
+	st.insns += tb->insns;
+	if (log_on)
+		log_tb(pc, off, tb->insns, tb->code, tb->host_bytes);
+	probe_tb_translate(pc, tb->cm.page[0], off, tb->host_bytes);
+	return tb;
+}
+
+struct tb *block_translate(struct cpu *cpu, uint64_t pc)
+{
+	unsigned int flushes = 0;
+	struct tb *tb;
+	int err;
+
+	for (;;) {
+		if (!cache_room()) {
+			if (flushes++)
+				return fail(cpu, pc, "the code cache is too small");
+			cache_flush(cpu);
+		}
+		tb = try_translate(cpu, pc, &err);
+		if (tb || !err)
+			return tb;
+		if (err == -ESTALE) {
+			/* Written while it was read: its bytes prove nothing. */
+			st.stale_inserts++;
+			core_drain(cpu);
+			continue;
+		}
+		if (err == -ENOSPC) {
+			if (flushes++)
+				return fail(cpu, pc, "the code cache is too small");
+			cache_flush(cpu);
+			continue;
+		}
+		return fail(cpu, pc, "no memory for the code map");
+	}
+}
+
+struct tb *block_step(const struct tb *of, unsigned int idx)
+{
+	const struct insn_map *m = &of->map[idx];
+	struct block b;
+	struct insn in;
+	struct tb *tb;
+
+	if (decode(of->src + m->guest, m->len, of->cm.pc + m->guest, &in) != DECODE_OK)
+		return NULL;
+	if (!begin(&b, in.pc, TB_STEP))
+		return NULL;
+	emit_insn(&b, &in);
+	tb = b.tb;
+	if (!finish(&b, of->src + m->guest, m->len, in.pc + in.len))
+		return NULL;
+	return tb;
+}
+
+int tb_find_insn(const struct tb *tb, uint64_t host_pc)
+{
+	uint64_t off = host_pc - (uint64_t)tb->code;
+	int lo = 0, hi = tb->insns;
+
+	if (tb->flags & TB_CHECKED && host_pc >= (uint64_t)tb->cm.entry)
+		return -1;
+	while (lo < hi) {
+		int mid = (lo + hi + 1) / 2;
+
+		if (tb->map[mid].host <= off)
+			lo = mid;
+		else
+			hi = mid - 1;
+	}
+	return lo;
+}
+
+void tb_guest_state(const struct cpu *cpu, const struct tb *tb, int idx,
+		    uint64_t host_pc, struct codewp_regs *regs)
+{
+	const struct insn_map *m;
+
+	if (idx < 0) {			/* reading its source, in the check */
+		regs->r[RAX] = cpu->scratch[SCR_ADDR];
+		regs->r[RCX] = cpu->scratch[SCR_ADDR2];
+		regs->rip = tb->cm.pc;
+		return;
+	}
+	m = &tb->map[idx];
+	if (host_pc - (uint64_t)tb->code >= m->main) {
+		if (m->reg >= 0)
+			regs->r[m->reg] = cpu->scratch[m->slot];
+		if (m->reg2 >= 0)
+			regs->r[m->reg2] = cpu->scratch[m->slot2];
+	}
+	regs->rip = tb->cm.pc + m->guest;
+}

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+/*
+ * The code cache: one fixed reservation of three parts, host code, the data that
+ * belongs to it, and a table of who owns which piece of code. All three grow
+ * upwards only; nothing is freed until the cache is full, then everything is
+ * at once. So a dead TB's memory is good until then, and a trap can look at the
+ * TB that it interrupted whatever has happened to it.
+ *
+ * Freed by epochs: a flush makes every TB unreachable, raises the epoch, and
+ * starts again at the bottom only when every thread is out of the cache or has
+ * entered it since. Owned by the thread that translates (one, so far); readers
+ * of the table (trap handlers) see an entry only when it is whole.
+ */
+#include <errno.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "core.h"
+
+static uint8_t *code_start, *code_next, *code_end;
+static uint8_t *meta_start, *meta_next, *meta_end;
+static struct cache_range *ranges;
+static size_t nr_ranges, max_ranges;
+static uint64_t epoch = 1;
+
+int cache_init(size_t bytes, void *base)
+{
+	size_t code, meta, table, i;
+	uint8_t *p = MAP_FAILED;
+
+	if (bytes < 256 * 1024)
+		bytes = 256 * 1024;
+	if (bytes > (512UL << 20))
+		bytes = 512UL << 20;
+	code = (bytes + 4095) & ~4095UL;
+	meta = code;
+	max_ranges = code / 64;
+	table = (max_ranges * sizeof(*ranges) + 4095) & ~4095UL;
+
+	/* Offsets of 32 bits lead from the code to enter.S and to the data. */
+	if (!base)
+		base = (void *)(((uintptr_t)core_exit & ~0x3fffffffUL) + 0x40000000UL);
+	for (i = 0; i < 8 && p == MAP_FAILED; i++)
+		p = mmap((char *)base + i * (64UL << 20), code + meta + table,
+			 PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE,
+			 -1, 0);
+	if (p == MAP_FAILED)
+		return -errno;
+	if (labs((long)p - (long)core_exit) > 0x60000000L ||
+	    labs((long)p + (long)(code + meta) - (long)core_exit) > 0x60000000L) {
+		munmap(p, code + meta + table);
+		return -ERANGE;
+	}
+	if (mprotect(p, code, PROT_READ | PROT_WRITE | PROT_EXEC)) {
+		int err = -errno;
+
+		munmap(p, code + meta + table);
+		return err;
+	}
+	code_start = p;
+	code_next = p;
+	code_end = p + code;
+	meta_start = code_end;
+	meta_next = meta_start;
+	meta_end = meta_start + meta;
+	ranges = (struct cache_range *)meta_end;
+	return 0;
+}
+
+struct emit cache_begin(size_t need)
+{
+	struct emit e = { code_next, code_end, false };
+
+	if ((size_t)(code_end - code_next) < need || nr_ranges == max_ranges)
+		e.full = true;
+	return e;
+}
+
+void cache_commit(const uint8_t *start, struct emit *e, enum cache_kind kind, void *owner)
+{
+	struct cache_range *r = &ranges[nr_ranges];
+
+	r->start = start;
+	r->end = e->p;
+	r->kind = kind;
+	r->owner = owner;
+	/* Pairs with the acquire in cache_find(). */
+	__atomic_store_n(&nr_ranges, nr_ranges + 1, __ATOMIC_RELEASE);
+	code_next = (uint8_t *)(((uintptr_t)e->p + 15) & ~15UL);
+	if (code_next > code_end)
+		code_next = code_end;
+}
+
+void *cache_meta(size_t size)
+{
+	uint64_t *p = (uint64_t *)meta_next;
+	size_t i;
+
+	size = (size + 15) & ~15UL;
+	if ((size_t)(meta_end - meta_next) < size)
+		return NULL;
+	meta_next += size;
+	for (i = 0; i < size / 8; i++)	/* a flush leaves old data behind */
+		p[i] = 0;
+	return p;
+}
+
+const struct cache_range *cache_find(uint64_t host_pc)
+{
+	size_t lo = 0, hi = __atomic_load_n(&nr_ranges, __ATOMIC_ACQUIRE);
+
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+
+		if (host_pc < (uint64_t)ranges[mid].start)
+			hi = mid;
+		else if (host_pc >= (uint64_t)ranges[mid].end)
+			lo = mid + 1;
+		else
+			return &ranges[mid];
+	}
+	return NULL;
+}
+
+/* Store sites and step TBs made in traps live on the reserve kept here. */
+#define RESERVE (64 * 1024)
+
+bool cache_room(void)
+{
+	return code_end - code_next >= RESERVE + TB_MAX_HOST &&
+	       meta_end - meta_next >= RESERVE + TB_MAX_HOST &&
+	       max_ranges - nr_ranges >= 1024;
+}
+
+void cache_for_each_tb(void (*fn)(struct tb *tb, void *arg), void *arg)
+{
+	size_t i;
+
+	for (i = 0; i < nr_ranges; i++)
+		if (ranges[i].kind == CACHE_TB)
+			fn(ranges[i].owner, arg);
+}
+
+static void drop_tb(struct tb *tb, void *unused)
+{
+	if (!(tb->flags & TB_STEP))
+		codemap_invalidate_tb(the_map, &tb->cm);
+}
+
+void cache_flush(struct cpu *cpu)
+{
+	uint64_t now = __atomic_add_fetch(&epoch, 1, __ATOMIC_ACQ_REL);
+	struct cpu *c;
+
+	cache_for_each_tb(drop_tb, NULL);
+	for (c = all_cpus; c; c = c->next) {
+		if (c == cpu)
+			continue;
+		/* Nothing leads back into its TB, so it leaves at the next edge. */
+		while (__atomic_load_n(&c->in_cache, __ATOMIC_ACQUIRE) &&
+		       __atomic_load_n(&c->epoch, __ATOMIC_ACQUIRE) < now)
+			sched_yield();
+	}
+	cpu->epoch = now;
+	cpu->last_tb = NULL;
+	smc_forget();
+	nr_ranges = 0;
+	code_next = code_start;
+	meta_next = meta_start;
+}
+
+void cache_enter(struct cpu *cpu)
+{
+	__atomic_store_n(&cpu->epoch, __atomic_load_n(&epoch, __ATOMIC_ACQUIRE),
+			 __ATOMIC_RELEASE);
+}
+
+void cache_bounds(uint64_t *start, uint64_t *end)
+{
+	*start = (uint64_t)code_start;
+	*end = (uint64_t)code_end;
+}

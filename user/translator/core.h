@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: GPL-2.0 OR MIT */
+/*
+ * What the core's files share: the translation block and what leads out of it,
+ * the code cache, and the entry points in enter.S.
+ */
+#ifndef CODEWP_CORE_H
+#define CODEWP_CORE_H
+
+#include "cpu.h"
+#include "decode.h"
+#include "emit.h"
+#include "translator.h"
+
+/* ---- translation blocks ---------------------------------------------------- */
+
+enum tb_exit_kind {
+	TBX_JUMP,		/* to pc; chained when pc's TB is known */
+	TBX_SYSCALL,		/* pc is behind the syscall instruction */
+	TBX_FAULT,		/* at pc: sig, code */
+	TBX_UNSUPPORTED,	/* at pc: why */
+	TBX_CHECK,		/* the TB's source bytes have changed; pc is its start */
+	TBX_RESUME,		/* to cpu->resume_pc */
+};
+
+struct tb_exit {
+	uint64_t pc;
+	struct tb *tb;
+	enum tb_exit_kind kind;
+	int slot;		/* JUMP: which of the TB's; -1: never chained */
+	int sig, code;
+	uint64_t addr;		/* FAULT: si_addr */
+	const char *why;
+};
+
+/*
+ * One guest instruction's host code is [host, next entry's host). From main on
+ * the guest's value of reg is in spill slot `slot`; that stays true to the end
+ * of the instruction, also behind the code that restores it, since it does not
+ * use reg itself. Before main no instruction can fault.
+ */
+struct insn_map {
+	uint32_t host, main;
+	uint16_t guest;
+	uint8_t len;
+	int8_t reg, reg2;	/* -1: none */
+	uint8_t slot, slot2;
+};
+
+#define TB_CHECKED	1U	/* compares its source bytes at entry */
+#define TB_STEP		2U	/* one instruction, in no table (smc.c) */
+
+struct tb {
+	struct codemap_tb cm;	/* must be first */
+	uint8_t *code;		/* body; cm.entry is the body or the check before it */
+	uint32_t host_bytes;
+	uint16_t guest_bytes;
+	uint16_t insns;
+	uint32_t flags;
+	const uint8_t *src;	/* the bytes it was made of */
+	struct insn_map *map;	/* insns + 1, the last one is the way out */
+	struct tb_exit exit[4];	/* jumps in 0 and 1, then the others */
+	uint8_t *jump[2];	/* the 32-bit offset that chains, or NULL */
+	uint8_t *stub[2];	/* where it goes when it is not chained */
+	struct site *sites;	/* store sites that have trapped (smc.c) */
+};
+
+#define TB_MAX_INSNS	64
+#define TB_MAX_BYTES	(TB_MAX_INSNS * INSN_MAX)
+/* More host code than any block can need, its check and its stubs included. */
+#define TB_MAX_HOST	16384
+
+/**
+ * block_translate() - make and publish the TB at pc
+ * @cpu: for the reason when there is none: cpu->exit and what belongs to it
+ * @pc: guest address
+ *
+ * Runs with the runtime's %fs and saved vector state. May empty the cache.
+ * Returns a TB that was valid when it was published, or NULL.
+ */
+struct tb *block_translate(struct cpu *cpu, uint64_t pc);
+
+/* A TB of instruction idx of tb only, from tb's own source bytes, in no table,
+ * never chained. NULL: no room.
+ */
+struct tb *block_step(const struct tb *tb, unsigned int idx);
+
+/* The instruction of tb whose host code has host_pc: 0..insns - 1; -1: in the
+ * check; insns: on the way out.
+ */
+int tb_find_insn(const struct tb *tb, uint64_t host_pc);
+
+/* From the registers at host code of instruction idx to the guest's before it. */
+void tb_guest_state(const struct cpu *cpu, const struct tb *tb, int idx,
+		    uint64_t host_pc, struct codewp_regs *regs);
+
+/* check.c: compare n guest bytes at gva with src, go to fail if they differ. */
+void emit_check(struct emit *e, uint64_t gva, const uint8_t *src, size_t n,
+		uint8_t **fails, unsigned int *nr_fails);
+#define CHECK_MAX_FAILS	(TB_MAX_BYTES / 8 + 8)
+
+/* ---- the code cache -------------------------------------------------------- */
+
+enum cache_kind { CACHE_TB, CACHE_REPLAY };
+
+struct cache_range {
+	const uint8_t *start, *end;
+	enum cache_kind kind;
+	void *owner;		/* struct tb, or smc.c's struct site */
+};
+
+int cache_init(size_t bytes, void *base);
+/* An emitter over at least `need` bytes of cache, or one that is full. */
+struct emit cache_begin(size_t need);
+/* Take what was emitted since start, as owner's. */
+void cache_commit(const uint8_t *start, struct emit *e, enum cache_kind kind, void *owner);
+void *cache_meta(size_t size);		/* zeroed, 16 byte aligned; NULL: full */
+const struct cache_range *cache_find(uint64_t host_pc);
+bool cache_room(void);			/* for a TB of any size */
+void cache_flush(struct cpu *cpu);	/* drop everything; never inside a trap */
+void cache_enter(struct cpu *cpu);	/* from C, about to run from the cache */
+void cache_for_each_tb(void (*fn)(struct tb *tb, void *arg), void *arg);
+void cache_bounds(uint64_t *start, uint64_t *end);
+
+/* ---- shared state ----------------------------------------------------------- */
+
+extern struct codemap *the_map;
+extern struct core_opts core_opts;
+extern struct cpu *all_cpus;
+
+/* A store in flight on a page makes every insert on it fail (smc.c). */
+uint32_t smc_gen(void *unused, uint64_t page);
+uint32_t smc_gen_begin(uint64_t page, uint32_t mem_gen);
+void smc_forget(void);			/* cache flushed: store sites are gone */
+int smc_thread_init(struct cpu *cpu);
+void smc_event(uint64_t page, uint64_t ip);
+/* guest-virtual pages that code was made from, for core_invalidate_range() */
+void note_code_page(uint64_t gva);
+/* Count TBs that the code map dropped, and tell the probes. */
+size_t count_dead(struct codemap_tb *dead, uint64_t page, unsigned int first,
+		  unsigned int last, uint64_t writer_ip);
+
+/* ---- enter.S ----------------------------------------------------------------- */
+
+/* Run from cpu->regs at this host address until LEAVE_*. Runtime state is live. */
+uint64_t core_enter(struct cpu *cpu, const void *host);
+/* Save the guest's vector state and %fs, take the runtime's. Idempotent until
+ * guest code runs again. Needed before anything that may use libc.
+ */
+void core_heavy(struct cpu *cpu);
+
+/* Addresses that emitted code jumps to; not functions to call. */
+extern const char core_exit[];		/* %rax: exit, guest's %rax in SCR_EXIT */
+extern const char core_lookup[];	/* %rax: target, guest's %rax in SCR_INDIRECT */
+extern const char core_resume[];	/* guest state live, to cpu->resume_pc */
+extern const char core_signal_leave[];	/* guest state live, pc in resume_pc */
+extern const char core_upcall[];	/* the kernel comes here: %rdi is the cpu */
+
+/* Called from enter.S. */
+uint64_t core_dispatch(struct cpu *cpu, const struct tb_exit *exit);
+void smc_upcall(struct cpu *cpu);
+void core_cut_all(struct cpu *cpu);
+
+#endif /* CODEWP_CORE_H */

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: GPL-2.0 OR MIT */
+/*
+ * Offsets of struct cpu for assembly and for emitted code, which reach it
+ * through %gs. dispatch.c asserts that they match translator.h.
+ */
+#ifndef CODEWP_CPU_H
+#define CODEWP_CPU_H
+
+#define CPU_SELF	0
+#define CPU_REGS	8
+#define CPU_RAX		(CPU_REGS + 0 * 8)
+#define CPU_RCX		(CPU_REGS + 1 * 8)
+#define CPU_RDX		(CPU_REGS + 2 * 8)
+#define CPU_RBX		(CPU_REGS + 3 * 8)
+#define CPU_RSP		(CPU_REGS + 4 * 8)
+#define CPU_RBP		(CPU_REGS + 5 * 8)
+#define CPU_RSI		(CPU_REGS + 6 * 8)
+#define CPU_RDI		(CPU_REGS + 7 * 8)
+#define CPU_R8		(CPU_REGS + 8 * 8)
+#define CPU_R9		(CPU_REGS + 9 * 8)
+#define CPU_R10		(CPU_REGS + 10 * 8)
+#define CPU_R11		(CPU_REGS + 11 * 8)
+#define CPU_R12		(CPU_REGS + 12 * 8)
+#define CPU_R13		(CPU_REGS + 13 * 8)
+#define CPU_R14		(CPU_REGS + 14 * 8)
+#define CPU_R15		(CPU_REGS + 15 * 8)
+#define CPU_RIP		(CPU_REGS + 16 * 8)
+#define CPU_RFLAGS	(CPU_REGS + 17 * 8)
+#define CPU_GUEST_FS	(CPU_REGS + 18 * 8)
+#define CPU_GUEST_GS	(CPU_GUEST_FS + 8)
+#define CPU_HOST_FS	(CPU_GUEST_FS + 16)
+#define CPU_HOST_RSP	(CPU_GUEST_FS + 24)
+#define CPU_SCRATCH	(CPU_GUEST_FS + 32)
+#define CPU_JC		(CPU_SCRATCH + 64)
+#define CPU_JC_E	(CPU_JC + 8)
+#define CPU_ALIAS	(CPU_JC + 24)
+#define CPU_REPLAY_NEXT	(CPU_JC + 32)
+#define CPU_STOP_FLAG	(CPU_JC + 40)
+#define CPU_IN_CACHE	(CPU_JC + 44)
+
+#define CPU_XSAVE	(CPU_JC + 104)
+#define CPU_TARGET	(CPU_JC + 8440)
+#define CPU_EXIT_DESC	(CPU_TARGET + 8)
+#define CPU_RESUME_PC	(CPU_TARGET + 16)
+#define CPU_HEAVY	(CPU_TARGET + 24)
+#define CPU_FSGSBASE	(CPU_TARGET + 28)
+#define CPU_XSAVE_MASK	(CPU_TARGET + 32)
+#define CPU_AREA	(CPU_TARGET + 40)
+#define CPU_REPLAY_PAGE	(CPU_TARGET + 48)
+
+/* struct codewp_area */
+#define AREA_BUSY	0
+#define AREA_IP		8
+#define AREA_SP		16
+#define AREA_FLAGS	24
+#define AREA_DI		32
+
+/*
+ * Who uses which spill slot. INDIRECT holds the guest's %rax while the target
+ * of an indirect jump is in %rax; LOOKUP_* belong to the lookup that follows;
+ * ADDR and ADDR2 hold the registers that a rewritten operand's address takes;
+ * REPLAY the same in a replay stub; EXIT the guest's %rax in an exit stub.
+ */
+#define SCR_INDIRECT	0
+#define SCR_LOOKUP_RCX	1
+#define SCR_LOOKUP_RDX	2
+#define SCR_ADDR	4
+#define SCR_ADDR2	5
+#define SCR_REPLAY	6
+#define SCR_EXIT	7
+#define CPU_SCR(n)	(CPU_SCRATCH + (n) * 8)
+
+/* The jump cache has one entry for each value of a program counter's low half. */
+#define JC_BITS		16
+
+/* What core_enter() and core_dispatch() say besides a host address. */
+#define LEAVE_MISS	1	/* no TB: translate */
+#define LEAVE_EXIT	2	/* cpu->exit says why */
+
+#endif /* CODEWP_CPU_H */

@@ -1,0 +1,402 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+/*
+ * Decoding: Zydis' view of an instruction turned into the few questions that the
+ * translator has: does it change control flow, does it name %rip or %gs, which
+ * registers does it use, what does it write? No state besides the decoder's
+ * constant tables, no lock, no libc. Anything whose copy would not do for the
+ * guest what it does on the CPU is classified here, and what is not understood
+ * is INSN_UNSUPPORTED with a reason, never copied.
+ */
+#include <signal.h>
+#include <sys/auxv.h>
+
+#include "decode.h"
+
+static ZydisDecoder decoder;
+static bool have_fsgsbase;
+
+void decode_init(void)
+{
+	ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
+	have_fsgsbase = getauxval(AT_HWCAP2) & 2;
+}
+
+int decode_gpr(ZydisRegister reg)
+{
+	ZydisRegister r;
+
+	if (reg == ZYDIS_REGISTER_NONE)
+		return -1;
+	r = ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, reg);
+	if (r < ZYDIS_REGISTER_RAX || r > ZYDIS_REGISTER_R15)
+		return -1;
+	return r - ZYDIS_REGISTER_RAX;
+}
+
+int decode_free_reg(const struct insn *in, uint16_t taken)
+{
+	/* %rsp wants a SIB byte and %rbp a displacement; the upper eight a REX
+	 * prefix, which would turn %ah into %spl.
+	 */
+	static const uint8_t order[] = { 0, 1, 2, 3, 6, 7 };
+	size_t i;
+
+	for (i = 0; i < sizeof(order); i++)
+		if (!((in->regs | taken) & (1U << order[i])))
+			return order[i];
+	return -1;
+}
+
+static void note_reg(struct insn *in, ZydisRegister reg)
+{
+	int r = decode_gpr(reg);
+
+	if (r >= 0)
+		in->regs |= 1U << r;
+}
+
+static void unsupported_insn(struct insn *in, const char *why)
+{
+	in->kind = INSN_UNSUPPORTED;
+	in->why = why;
+}
+
+static void fault_insn(struct insn *in, int sig, int code, bool after)
+{
+	in->kind = INSN_FAULT;
+	in->sig = sig;
+	in->sig_code = code;
+	in->sig_after = after;
+}
+
+static void direct(struct insn *in, enum insn_kind kind)
+{
+	ZyanU64 target;
+
+	if (in->z.operand_count_visible < 1 || in->op[0].type != ZYDIS_OPERAND_TYPE_IMMEDIATE ||
+	    !in->op[0].imm.is_relative ||
+	    !ZYAN_SUCCESS(ZydisCalcAbsoluteAddress(&in->z, &in->op[0], in->pc, &target))) {
+		unsupported_insn(in, "a branch without a relative target");
+		return;
+	}
+	in->kind = kind;
+	in->target = target;
+}
+
+/* 66 before a near branch: AMD cuts the target to 16 bits, Intel ignores it. */
+static bool odd_branch(const struct insn *in)
+{
+	return (in->z.attributes & ZYDIS_ATTRIB_HAS_OPERANDSIZE) && !in->z.raw.rex.W;
+}
+
+static void classify_branch(struct insn *in)
+{
+	const ZydisDecodedInstruction *z = &in->z;
+
+	if (z->meta.branch_type == ZYDIS_BRANCH_TYPE_FAR) {
+		unsupported_insn(in, "a far branch");
+		return;
+	}
+	if (odd_branch(in)) {
+		unsupported_insn(in, "a near branch with operand-size prefix");
+		return;
+	}
+	switch (z->mnemonic) {
+	case ZYDIS_MNEMONIC_CALL:
+		if (in->op[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE)
+			direct(in, INSN_CALL);
+		else
+			in->kind = INSN_CALL_IND;
+		return;
+	case ZYDIS_MNEMONIC_JMP:
+		if (in->op[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE)
+			direct(in, INSN_JMP);
+		else
+			in->kind = INSN_JMP_IND;
+		return;
+	case ZYDIS_MNEMONIC_RET:
+		in->kind = INSN_RET;
+		if (z->operand_count_visible && in->op[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE)
+			in->ret_pop = in->op[0].imm.value.u & 0xffff;
+		return;
+	case ZYDIS_MNEMONIC_LOOP:
+	case ZYDIS_MNEMONIC_LOOPE:
+	case ZYDIS_MNEMONIC_LOOPNE:
+	case ZYDIS_MNEMONIC_JRCXZ:
+	case ZYDIS_MNEMONIC_JECXZ:
+	case ZYDIS_MNEMONIC_JCXZ:
+		direct(in, INSN_LOOP);
+		return;
+	case ZYDIS_MNEMONIC_XBEGIN:
+		direct(in, INSN_XBEGIN);
+		return;
+	default:
+		break;
+	}
+	if (z->meta.category == ZYDIS_CATEGORY_COND_BR) {
+		direct(in, INSN_JCC);
+		return;
+	}
+	unsupported_insn(in, "an unknown kind of branch");
+}
+
+static bool is_sreg(ZydisRegister r)
+{
+	return r >= ZYDIS_REGISTER_ES && r <= ZYDIS_REGISTER_GS;
+}
+
+static bool names_gs(const struct insn *in)
+{
+	return in->z.attributes & ZYDIS_ATTRIB_HAS_SEGMENT_GS;
+}
+
+static void classify(struct insn *in)
+{
+	const ZydisDecodedInstruction *z = &in->z;
+
+	in->kind = INSN_COPY;
+
+	switch (z->mnemonic) {
+	case ZYDIS_MNEMONIC_SYSCALL:
+		in->kind = INSN_SYSCALL;
+		return;
+	case ZYDIS_MNEMONIC_SYSENTER:
+		unsupported_insn(in, "sysenter");
+		return;
+	case ZYDIS_MNEMONIC_SYSRET:
+	case ZYDIS_MNEMONIC_SYSEXIT:
+		fault_insn(in, SIGSEGV, SI_KERNEL, false);
+		return;
+	case ZYDIS_MNEMONIC_IRET:
+	case ZYDIS_MNEMONIC_IRETD:
+	case ZYDIS_MNEMONIC_IRETQ:
+		unsupported_insn(in, "iret");
+		return;
+	case ZYDIS_MNEMONIC_INT:
+		if (in->op[0].imm.value.u == 3)
+			fault_insn(in, SIGTRAP, SI_KERNEL, true);
+		else
+			unsupported_insn(in, in->op[0].imm.value.u == 0x80 ?
+					 "int 0x80, the 32-bit system call" :
+					 "a software interrupt");
+		return;
+	case ZYDIS_MNEMONIC_INT3:
+		fault_insn(in, SIGTRAP, SI_KERNEL, true);
+		return;
+	case ZYDIS_MNEMONIC_INT1:
+		fault_insn(in, SIGTRAP, TRAP_BRKPT, true);
+		return;
+	case ZYDIS_MNEMONIC_UD0:
+	case ZYDIS_MNEMONIC_UD1:
+	case ZYDIS_MNEMONIC_UD2:
+		fault_insn(in, SIGILL, ILL_ILLOPN, false);
+		return;
+	case ZYDIS_MNEMONIC_RDGSBASE:
+	case ZYDIS_MNEMONIC_WRGSBASE:
+		if (!have_fsgsbase) {
+			fault_insn(in, SIGILL, ILL_ILLOPN, false);
+			return;
+		}
+		in->kind = z->mnemonic == ZYDIS_MNEMONIC_RDGSBASE ?
+			   INSN_RDGSBASE : INSN_WRGSBASE;
+		in->reg = decode_gpr(in->op[0].reg.value);
+		return;
+	case ZYDIS_MNEMONIC_POPF:
+	case ZYDIS_MNEMONIC_POPFD:
+	case ZYDIS_MNEMONIC_POPFQ:
+		in->kind = INSN_POPF;
+		return;
+	case ZYDIS_MNEMONIC_LSS:
+	case ZYDIS_MNEMONIC_LFS:
+	case ZYDIS_MNEMONIC_LGS:
+		unsupported_insn(in, "loading a segment register with its offset");
+		return;
+	case ZYDIS_MNEMONIC_UIRET:
+	case ZYDIS_MNEMONIC_SENDUIPI:
+	case ZYDIS_MNEMONIC_XSUSLDTRK:
+	case ZYDIS_MNEMONIC_XRESLDTRK:
+		unsupported_insn(in, "an instruction of user interrupts or transactions");
+		return;
+	case ZYDIS_MNEMONIC_MOV:
+	case ZYDIS_MNEMONIC_POP:
+		if (in->op[0].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+		    (in->op[0].reg.value == ZYDIS_REGISTER_FS ||
+		     in->op[0].reg.value == ZYDIS_REGISTER_GS)) {
+			unsupported_insn(in, "loading %fs or %gs");
+			return;
+		}
+		break;
+	default:
+		break;
+	}
+
+	if (z->meta.branch_type != ZYDIS_BRANCH_TYPE_NONE ||
+	    z->meta.category == ZYDIS_CATEGORY_CALL ||
+	    z->meta.category == ZYDIS_CATEGORY_RET ||
+	    z->meta.category == ZYDIS_CATEGORY_COND_BR ||
+	    z->meta.category == ZYDIS_CATEGORY_UNCOND_BR) {
+		classify_branch(in);
+		return;
+	}
+
+	if (in->mem >= 0) {
+		const ZydisDecodedOperandMem *m = &in->op[in->mem].mem;
+		bool agen = m->type == ZYDIS_MEMOP_TYPE_AGEN;
+
+		if (m->base == ZYDIS_REGISTER_RIP || m->base == ZYDIS_REGISTER_EIP) {
+			in->kind = INSN_RIPREL;
+			if (z->mnemonic == ZYDIS_MNEMONIC_LEA && z->operand_width == 64)
+				in->kind = INSN_LEA_RIP;
+			if (names_gs(in) && !agen)
+				in->kind = INSN_GS;
+			return;
+		}
+		if (names_gs(in) && !agen) {
+			if (m->type != ZYDIS_MEMOP_TYPE_MEM)
+				unsupported_insn(in, "a vector of %gs addresses");
+			else
+				in->kind = INSN_GS;
+			return;
+		}
+	} else if (names_gs(in)) {
+		/* moffs, string operations, xlat, maskmovq with %gs */
+		for (int i = 0; i < z->operand_count; i++)
+			if (in->op[i].type == ZYDIS_OPERAND_TYPE_MEMORY &&
+			    in->op[i].mem.segment == ZYDIS_REGISTER_GS) {
+				unsupported_insn(in, "an implied %gs operand");
+				return;
+			}
+	}
+}
+
+enum decode_result decode(const uint8_t *bytes, size_t n, uint64_t pc, struct insn *in)
+{
+	ZyanStatus status;
+	int i;
+
+	status = ZydisDecoderDecodeFull(&decoder, bytes, n > INSN_MAX ? INSN_MAX : n,
+					&in->z, in->op);
+	if (status == ZYDIS_STATUS_NO_MORE_DATA)
+		return n >= INSN_MAX ? DECODE_LONG : DECODE_MORE;
+	if (status == ZYDIS_STATUS_INSTRUCTION_TOO_LONG)
+		return DECODE_LONG;
+	if (!ZYAN_SUCCESS(status))
+		return DECODE_BAD;
+
+	in->pc = pc;
+	in->bytes = bytes;
+	in->len = in->z.length;
+	in->mem = -1;
+	in->regs = 0;
+	in->writes = false;
+	in->target = 0;
+	in->ret_pop = 0;
+	in->why = NULL;
+
+	for (i = 0; i < in->z.operand_count; i++) {
+		const ZydisDecodedOperand *op = &in->op[i];
+
+		if (op->type == ZYDIS_OPERAND_TYPE_REGISTER) {
+			note_reg(in, op->reg.value);
+		} else if (op->type == ZYDIS_OPERAND_TYPE_MEMORY) {
+			if (op->encoding == ZYDIS_OPERAND_ENCODING_MODRM_RM) {
+				in->mem = i;
+			} else {
+				note_reg(in, op->mem.base);
+				note_reg(in, op->mem.index);
+			}
+			if (op->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE &&
+			    op->mem.type != ZYDIS_MEMOP_TYPE_AGEN)
+				in->writes = true;
+		}
+	}
+	if (in->mem >= 0 && (in->op[in->mem].mem.base == ZYDIS_REGISTER_RIP ||
+			     in->op[in->mem].mem.base == ZYDIS_REGISTER_EIP)) {
+		ZyanU64 target;
+
+		if (!ZYAN_SUCCESS(ZydisCalcAbsoluteAddress(&in->z, &in->op[in->mem], pc,
+							   &target)))
+			return DECODE_BAD;
+		in->target = target;
+	}
+	/* Zydis has no memory operand for this one. */
+	if (in->z.mnemonic == ZYDIS_MNEMONIC_CLZERO)
+		in->writes = true;
+	classify(in);
+	return DECODE_OK;
+}
+
+/* A bit string's byte depends on the bit's number, which is in a register. */
+static bool bit_string(const struct insn *in)
+{
+	switch (in->z.mnemonic) {
+	case ZYDIS_MNEMONIC_BTS:
+	case ZYDIS_MNEMONIC_BTR:
+	case ZYDIS_MNEMONIC_BTC:
+		return in->op[1].type == ZYDIS_OPERAND_TYPE_REGISTER;
+	default:
+		return false;
+	}
+}
+
+void decode_store(const struct insn *in, struct store *s)
+{
+	const ZydisDecodedInstruction *z = &in->z;
+	const ZydisDecodedOperand *op;
+	int i, mems = 0;
+
+	*s = (struct store){ .base = -1, .index = -1, .src = -1 };
+	if (in->mem < 0 || (in->kind != INSN_COPY && in->kind != INSN_RIPREL &&
+			    in->kind != INSN_GS))
+		return;
+	for (i = 0; i < z->operand_count; i++)
+		mems += in->op[i].type == ZYDIS_OPERAND_TYPE_MEMORY;
+	op = &in->op[in->mem];
+	if (mems != 1 || op->mem.type != ZYDIS_MEMOP_TYPE_MEM ||
+	    !(op->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) ||
+	    op->size == 0 || op->size % 8 || op->size > 512 || bit_string(in) ||
+	    z->attributes & (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE |
+			     ZYDIS_ATTRIB_HAS_REPNE))
+		return;
+	switch (z->meta.category) {
+	case ZYDIS_CATEGORY_PUSH:
+	case ZYDIS_CATEGORY_POP:	/* its address is formed after the pop */
+	case ZYDIS_CATEGORY_XSAVE:
+	case ZYDIS_CATEGORY_XSAVEOPT:
+	case ZYDIS_CATEGORY_SCATTER:
+	case ZYDIS_CATEGORY_STRINGOP:
+	case ZYDIS_CATEGORY_AMX_TILE:
+		return;
+	default:
+		break;
+	}
+
+	if (op->mem.base == ZYDIS_REGISTER_RIP || op->mem.base == ZYDIS_REGISTER_EIP) {
+		s->disp = in->target;
+	} else {
+		s->base = decode_gpr(op->mem.base);
+		s->index = decode_gpr(op->mem.index);
+		s->scale = op->mem.scale;
+		s->disp = op->mem.disp.has_displacement ? op->mem.disp.value : 0;
+		s->addr32 = z->address_width == 32;
+	}
+	s->fs = op->mem.segment == ZYDIS_REGISTER_FS;
+	s->gs = op->mem.segment == ZYDIS_REGISTER_GS;
+	s->size = op->size / 8;
+
+	if (z->mnemonic == ZYDIS_MNEMONIC_MOV && s->size <= 8 && in->mem == 0) {
+		const ZydisDecodedOperand *src = &in->op[1];
+
+		if (src->type == ZYDIS_OPERAND_TYPE_IMMEDIATE) {
+			s->plain = true;
+			s->imm = src->imm.value.u;
+		} else if (src->type == ZYDIS_OPERAND_TYPE_REGISTER &&
+			   !is_sreg(src->reg.value) && decode_gpr(src->reg.value) >= 0) {
+			s->plain = true;
+			s->src = decode_gpr(src->reg.value);
+			if (src->reg.value >= ZYDIS_REGISTER_AH &&
+			    src->reg.value <= ZYDIS_REGISTER_BH)
+				s->src_shift = 8;
+		}
+	}
+}

@@ -1,0 +1,424 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+/*
+ * The dispatcher: from a guest address to a TB, chaining on the way, and the
+ * reasons to stop running guest code. Also the core's public calls that drop
+ * TBs.
+ *
+ * core_dispatch() and what it calls run with the guest's %fs and vector state
+ * in the CPU: general registers only (the file is compiled so), no libc. The
+ * rest runs after core_heavy(). Locks: the code map's own, never across guest
+ * code.
+ */
+#include <cpuid.h>
+#include <errno.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#include <asm/prctl.h>
+
+#include <linux/codewp.h>
+
+#include "core.h"
+#include "probes.h"
+
+#define CHECK_OFFSET(member, offset)					\
+	_Static_assert(offsetof(struct cpu, member) == (offset),	\
+		       "cpu.h and translator.h differ")
+CHECK_OFFSET(self, CPU_SELF);
+CHECK_OFFSET(regs, CPU_REGS);
+CHECK_OFFSET(regs.rip, CPU_RIP);
+CHECK_OFFSET(regs.rflags, CPU_RFLAGS);
+CHECK_OFFSET(guest_fs, CPU_GUEST_FS);
+CHECK_OFFSET(guest_gs, CPU_GUEST_GS);
+CHECK_OFFSET(host_fs, CPU_HOST_FS);
+CHECK_OFFSET(host_rsp, CPU_HOST_RSP);
+CHECK_OFFSET(scratch, CPU_SCRATCH);
+CHECK_OFFSET(jc, CPU_JC);
+CHECK_OFFSET(jc.e, CPU_JC_E);
+CHECK_OFFSET(alias, CPU_ALIAS);
+CHECK_OFFSET(replay_next, CPU_REPLAY_NEXT);
+CHECK_OFFSET(stop, CPU_STOP_FLAG);
+CHECK_OFFSET(in_cache, CPU_IN_CACHE);
+CHECK_OFFSET(xsave, CPU_XSAVE);
+CHECK_OFFSET(target, CPU_TARGET);
+CHECK_OFFSET(exit_desc, CPU_EXIT_DESC);
+CHECK_OFFSET(resume_pc, CPU_RESUME_PC);
+CHECK_OFFSET(heavy, CPU_HEAVY);
+CHECK_OFFSET(fsgsbase, CPU_FSGSBASE);
+CHECK_OFFSET(xsave_mask, CPU_XSAVE_MASK);
+CHECK_OFFSET(area, CPU_AREA);
+CHECK_OFFSET(replay_page, CPU_REPLAY_PAGE);
+_Static_assert(offsetof(struct codewp_area, busy) == AREA_BUSY &&
+	       offsetof(struct codewp_area, ip) == AREA_IP &&
+	       offsetof(struct codewp_area, sp) == AREA_SP &&
+	       offsetof(struct codewp_area, flags) == AREA_FLAGS &&
+	       offsetof(struct codewp_area, di) == AREA_DI,
+	       "cpu.h and linux/codewp.h differ");
+
+struct codemap *the_map;
+struct core_opts core_opts;
+struct cpu *all_cpus;
+
+/* enter.S names it; only its kind is looked at. */
+extern const struct tb_exit core_resume_exit;
+const struct tb_exit core_resume_exit = { .kind = TBX_RESUME, .slot = -1 };
+
+/*
+ * Which guest-virtual pages may have code made from them: a filter, so that
+ * the many mapping changes that touch no code cost a few loads.
+ */
+#define FILTER_BITS 16
+static uint64_t code_filter[(1 << FILTER_BITS) / 64];
+
+static unsigned int filter_index(uint64_t gva)
+{
+	uint64_t page = gva >> 12;
+
+	return (page ^ page >> FILTER_BITS) & ((1 << FILTER_BITS) - 1);
+}
+
+void note_code_page(uint64_t gva)
+{
+	unsigned int i = filter_index(gva);
+
+	code_filter[i / 64] |= 1ULL << i % 64;
+}
+
+static bool may_have_code(uint64_t start, uint64_t end)
+{
+	uint64_t page = start & ~4095UL;
+
+	if ((end - page) >> 12 >= 1 << FILTER_BITS)
+		return true;
+	for (; page < end; page += 4096) {
+		unsigned int i = filter_index(page);
+
+		if (code_filter[i / 64] >> i % 64 & 1)
+			return true;
+	}
+	return false;
+}
+
+/* ---- chaining ----------------------------------------------------------------- */
+
+/* codemap_ops.set_jump: the offset is aligned, so this is one store for every
+ * CPU that fetches it.
+ */
+static void set_jump(struct codemap_tb *cm, int slot, struct codemap_tb *dest)
+{
+	struct tb *tb = (struct tb *)cm;
+	uint8_t *at = tb->jump[slot];
+	const uint8_t *to = dest ? dest->entry : tb->stub[slot];
+
+	__atomic_store_n((int32_t *)at, (int32_t)(to - (at + 4)), __ATOMIC_RELEASE);
+}
+
+static void chain(struct tb *from, int slot, struct tb *to)
+{
+	if (core_opts.no_chain || !from || slot < 0 || !from->jump[slot])
+		return;
+	if (codemap_chain(the_map, &from->cm, slot, &to->cm))
+		st.chains++;
+}
+
+/* ---- the fast way ---------------------------------------------------------------- */
+
+static void pending_view(struct codewp_view *view, void *pending)
+{
+	if (codewp_pending(view))
+		*(bool *)pending = true;
+}
+
+static bool events_pending(void)
+{
+	bool pending = false;
+
+	mem_for_each_view(pending_view, &pending);
+	return pending;
+}
+
+/*
+ * From enter.S with the guest's registers in cpu->regs: where to go on, or
+ * LEAVE_*. General registers only until core_heavy().
+ */
+uint64_t core_dispatch(struct cpu *cpu, const struct tb_exit *exit)
+{
+	uint64_t pc = cpu->regs.rip;
+	struct tb *from = NULL;
+	int slot = -1;
+	struct tb *tb;
+
+	cpu->last_tb = NULL;
+	if (!exit) {
+		st.jc_misses++;
+	} else {
+		pc = exit->pc;
+		switch (exit->kind) {
+		case TBX_JUMP:
+			from = exit->tb;
+			slot = exit->slot;
+			break;
+		case TBX_RESUME:
+			pc = cpu->resume_pc;
+			break;
+		case TBX_SYSCALL:
+			cpu->regs.rip = pc;
+			cpu->regs.r[RCX] = pc;
+			cpu->regs.r[11] = cpu->regs.rflags;
+			cpu->exit = CPU_SYSCALL;
+			return LEAVE_EXIT;
+		case TBX_FAULT:
+			cpu->regs.rip = pc;
+			cpu->fault_sig = exit->sig;
+			cpu->fault_code = exit->code;
+			cpu->fault_addr = exit->addr;
+			cpu->exit = CPU_FAULT;
+			return LEAVE_EXIT;
+		case TBX_UNSUPPORTED:
+			cpu->regs.rip = pc;
+			cpu->unsupported = exit->why;
+			cpu->exit = CPU_UNSUPPORTED;
+			return LEAVE_EXIT;
+		case TBX_CHECK:
+			st.check_failures++;
+			cpu->regs.rip = pc;
+			if (codemap_invalidate_tb(the_map, &exit->tb->cm)) {
+				exit->tb->cm.dead_next = NULL;
+				count_dead(&exit->tb->cm, exit->tb->cm.page[0],
+					   exit->tb->cm.first[0], exit->tb->cm.last[0], pc);
+			}
+			return LEAVE_MISS;
+		}
+	}
+	cpu->regs.rip = pc;
+	if (cpu->stop || events_pending())
+		return LEAVE_MISS;
+	st.lookups++;
+	tb = (struct tb *)codemap_lookup(the_map, pc, 0);
+	if (!tb) {
+		cpu->last_tb = from;
+		cpu->last_slot = slot;
+		return LEAVE_MISS;
+	}
+	chain(from, slot, tb);
+	if (!exit)
+		codemap_jc_insert(&cpu->jc, &tb->cm);
+	return (uint64_t)tb->cm.entry;
+}
+
+/* ---- the slow way ------------------------------------------------------------------ */
+
+enum cpu_exit core_run(struct cpu *cpu)
+{
+	if (cpu->run_depth)
+		fatal("core_run() is not reentrant");
+	cpu->run_depth = 1;
+	for (;;) {
+		struct tb *tb;
+
+		/* Pairs with whoever queues a signal and then sets stop. */
+		if (__atomic_exchange_n(&cpu->stop, 0, __ATOMIC_ACQ_REL))
+			cpu->last_tb = NULL;
+		if (cpu->sig_pending) {
+			cpu->exit = CPU_STOP;
+			break;
+		}
+		core_drain(cpu);
+		tb = (struct tb *)codemap_lookup(the_map, cpu->regs.rip, 0);
+		if (!tb) {
+			tb = block_translate(cpu, cpu->regs.rip);
+			if (!tb)
+				break;
+		}
+		if (cpu->last_tb)
+			chain(cpu->last_tb, cpu->last_slot, tb);
+		codemap_jc_insert(&cpu->jc, &tb->cm);
+		cpu->last_tb = NULL;
+		cache_enter(cpu);
+		if (core_enter(cpu, tb->cm.entry) == LEAVE_EXIT)
+			break;
+	}
+	cpu->run_depth = 0;
+	return cpu->exit;
+}
+
+static void drain_event(const struct codewp_event_info *ev, void *arg)
+{
+	st.events++;
+	smc_event(mem_cookie_page(ev->cookie, ev->voff), ev->ip);
+}
+
+static void drain_view(struct codewp_view *view, void *arg)
+{
+	int n;
+
+	if (!codewp_pending(view))
+		return;
+	n = codewp_drain(view, drain_event, arg);
+	if (n < 0)
+		fatal("the event ring cannot be read: %s", codewp_strerror(n));
+}
+
+void core_drain(struct cpu *cpu)
+{
+	mem_for_each_view(drain_view, cpu);
+}
+
+/* ---- dropping ------------------------------------------------------------------------ */
+
+size_t count_dead(struct codemap_tb *dead, uint64_t page, unsigned int first,
+		  unsigned int last, uint64_t writer_ip)
+{
+	size_t n = 0;
+
+	for (; dead; dead = dead->dead_next)
+		n++;
+	st.invalidated += n;
+	if (n)
+		stats_page(page, STAT_INVALIDATED, n);
+	probe_tb_invalidate(page, first, last, n, writer_ip);
+	return n;
+}
+
+size_t core_invalidate_page(uint64_t page, unsigned int first, unsigned int last)
+{
+	return count_dead(codemap_invalidate(the_map, page, first, last), page,
+			  first, last, 0);
+}
+
+struct range_drop {
+	uint64_t start, end;
+	size_t n;
+};
+
+static void drop_in_range(struct tb *tb, void *arg)
+{
+	struct range_drop *r = arg;
+
+	if (tb->flags & TB_STEP || codemap_tb_dead(&tb->cm) ||
+	    tb->cm.pc >= r->end || tb->cm.pc + tb->guest_bytes <= r->start)
+		return;
+	if (codemap_invalidate_tb(the_map, &tb->cm)) {
+		tb->cm.dead_next = NULL;
+		r->n += count_dead(&tb->cm, tb->cm.page[0], tb->cm.first[0],
+				   tb->cm.last[0], 0);
+	}
+}
+
+size_t core_invalidate_range(uint64_t start, uint64_t end)
+{
+	struct range_drop r = { start, end, 0 };
+
+	if (start < end && may_have_code(start, end))
+		cache_for_each_tb(drop_in_range, &r);
+	return r.n;
+}
+
+/* ---- signals --------------------------------------------------------------------------- */
+
+bool core_in_cache(uint64_t host_pc)
+{
+	uint64_t start, end;
+
+	cache_bounds(&start, &end);
+	return host_pc >= start && host_pc < end;
+}
+
+void core_code_range(uint64_t *start, uint64_t *end)
+{
+	cache_bounds(start, end);
+}
+
+void core_signal_exit(struct cpu *cpu, struct codewp_regs *regs, enum cpu_exit why)
+{
+	cpu->exit = why;
+	cpu->resume_pc = regs->rip;
+	cpu->replay_page = CODEMAP_NO_PAGE;
+	regs->rip = (uint64_t)core_signal_leave;
+}
+
+void core_cut_all(struct cpu *cpu)
+{
+	codemap_unchain_all(the_map);
+}
+
+void core_cut(struct cpu *cpu, uint64_t host_pc)
+{
+	const struct cache_range *r;
+
+	/*
+	 * In C, the flag is looked at before guest code runs again; in_cache is
+	 * set before that look (enter.S), so a signal between the two comes here.
+	 */
+	if (!cpu->in_cache)
+		return;
+	r = cache_find(host_pc);
+	if (r && r->kind == CACHE_TB && !(((struct tb *)r->owner)->flags & TB_STEP))
+		codemap_unchain(the_map, &((struct tb *)r->owner)->cm);
+	else
+		codemap_unchain_all(the_map);	/* which TB comes next is not known */
+}
+
+/* ---- start ------------------------------------------------------------------------------- */
+
+int core_init(const struct core_opts *opts)
+{
+	static const struct codemap_ops ops = { .set_jump = set_jump, .page_gen = smc_gen };
+	int err;
+
+	core_opts = *opts;
+	decode_init();
+	err = cache_init(opts->cache_bytes ? opts->cache_bytes : 64UL << 20,
+			 opts->cache_base);
+	if (err)
+		return err;
+	the_map = codemap_new(&ops, NULL, MEM_PAGE_BITS);
+	return the_map ? 0 : -ENOMEM;
+}
+
+static int xsave_init(struct cpu *cpu)
+{
+	unsigned int a, b, c, d, lo, hi;
+	uint8_t *area;
+
+	if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_OSXSAVE))
+		return -EOPNOTSUPP;
+	__asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
+	/* PKRU is no state of the vector units, and a system call may set it. */
+	cpu->xsave_mask = ((uint64_t)hi << 32 | lo) & ~(1ULL << 9);
+	__cpuid_count(0xd, 0, a, b, c, d);
+	area = mmap(NULL, (b + 4095) & ~4095U, PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (area == MAP_FAILED)
+		return -errno;
+	/* All components in their initial state, but MXCSR is always loaded. */
+	*(uint32_t *)(area + 24) = 0x1f80;
+	cpu->xsave = area;
+	return 0;
+}
+
+int core_thread_init(struct cpu *cpu)
+{
+	int err;
+
+	cpu->self = cpu;
+	cpu->fsgsbase = !!(getauxval(AT_HWCAP2) & 2);
+	cpu->heavy = 1;
+	cpu->replay_page = CODEMAP_NO_PAGE;
+	if (syscall(SYS_arch_prctl, ARCH_GET_FS, &cpu->host_fs) ||
+	    syscall(SYS_arch_prctl, ARCH_SET_GS, cpu))
+		return -errno;
+	err = xsave_init(cpu);
+	if (!err)
+		err = codemap_jc_attach(the_map, &cpu->jc, JC_BITS);
+	if (!err)
+		err = smc_thread_init(cpu);
+	if (err)
+		return err;
+	cpu->next = all_cpus;
+	all_cpus = cpu;
+	return 0;
+}

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+/*
+ * Encoding of the few instructions that the translator makes itself, and of the
+ * guest's instructions with another memory operand. Works on a buffer of the
+ * caller's; no state, no lock, no libc.
+ */
+#include "emit.h"
+
+void emit_bytes(struct emit *e, const void *bytes, size_t n)
+{
+	const uint8_t *b = bytes;
+	size_t i;
+
+	if (e->full || (size_t)(e->end - e->p) < n) {
+		e->full = true;
+		return;
+	}
+	for (i = 0; i < n; i++)
+		*e->p++ = b[i];
+}
+
+void emit_u8(struct emit *e, uint8_t v)
+{
+	emit_bytes(e, &v, 1);
+}
+
+void emit_u32(struct emit *e, uint32_t v)
+{
+	emit_bytes(e, &v, 4);
+}
+
+void emit_u64(struct emit *e, uint64_t v)
+{
+	emit_bytes(e, &v, 8);
+}
+
+static void gs_mov(struct emit *e, uint8_t opcode, int reg, uint32_t off)
+{
+	uint8_t b[] = { 0x65, 0x48 | (reg >> 3) << 2, opcode, 0x04 | (reg & 7) << 3, 0x25 };
+
+	emit_bytes(e, b, sizeof(b));
+	emit_u32(e, off);
+}
+
+void emit_gs_store(struct emit *e, int reg, uint32_t off)
+{
+	gs_mov(e, 0x89, reg, off);
+}
+
+void emit_gs_load(struct emit *e, int reg, uint32_t off)
+{
+	gs_mov(e, 0x8b, reg, off);
+}
+
+void emit_mov_imm(struct emit *e, int reg, uint64_t value)
+{
+	if (value == (uint32_t)value) {
+		if (reg >= 8)
+			emit_u8(e, 0x41);
+		emit_u8(e, 0xb8 | (reg & 7));
+		emit_u32(e, value);
+	} else if (value == (uint64_t)(int64_t)(int32_t)value) {
+		emit_u8(e, 0x48 | reg >> 3);
+		emit_u8(e, 0xc7);
+		emit_u8(e, 0xc0 | (reg & 7));
+		emit_u32(e, value);
+	} else {
+		emit_u8(e, 0x48 | reg >> 3);
+		emit_u8(e, 0xb8 | (reg & 7));
+		emit_u64(e, value);
+	}
+}
+
+void emit_lea_sum(struct emit *e, int reg, int base, int index)
+{
+	uint8_t b[] = { 0x48, 0x8d, 0x04 | reg << 3, index << 3 | base };
+
+	/* mod 00 with base 101 would mean no base */
+	if (base == RBP) {
+		b[3] = base << 3 | index;
+		if (index == RBP)
+			__builtin_trap();
+	}
+	emit_bytes(e, b, sizeof(b));
+}
+
+void emit_rel32(uint8_t *at, const void *target)
+{
+	int32_t rel = (const uint8_t *)target - (at + 4);
+	size_t i;
+
+	for (i = 0; i < 4; i++)
+		at[i] = (uint32_t)rel >> (8 * i);
+}
+
+uint8_t *emit_jmp(struct emit *e, const void *target)
+{
+	uint8_t *at;
+
+	emit_u8(e, 0xe9);
+	at = e->p;
+	emit_u32(e, 0);
+	if (!e->full && target)
+		emit_rel32(at, target);
+	return at;
+}
+
+uint8_t *emit_lea_rip(struct emit *e, int reg, const void *target)
+{
+	uint8_t b[] = { 0x48 | (reg >> 3) << 2, 0x8d, 0x05 | (reg & 7) << 3 };
+	uint8_t *at;
+
+	emit_bytes(e, b, sizeof(b));
+	at = e->p;
+	emit_u32(e, 0);
+	if (!e->full && target)
+		emit_rel32(at, target);
+	return at;
+}
+
+uint8_t *emit_jump_slot(struct emit *e, unsigned int opcode)
+{
+	static const uint8_t nops[4][3] = { { 0 }, { 0x90 }, { 0x66, 0x90 },
+					    { 0x0f, 0x1f, 0x00 } };
+	size_t n = opcode > 0xff ? 2 : 1;
+	size_t pad = -((uintptr_t)e->p + n) & 3;
+	uint8_t *at;
+
+	emit_bytes(e, nops[pad], pad);
+	if (n == 2)
+		emit_u8(e, opcode >> 8);
+	emit_u8(e, opcode & 0xff);
+	at = e->p;
+	emit_u32(e, 0);
+	return at;
+}
+
+static bool is_legacy_prefix(uint8_t b)
+{
+	switch (b) {
+	case 0x66: case 0x67: case 0xf0: case 0xf2: case 0xf3:
+	case 0x26: case 0x2e: case 0x36: case 0x3e: case 0x64: case 0x65:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static bool is_seg_prefix(uint8_t b)
+{
+	return b == 0x26 || b == 0x2e || b == 0x36 || b == 0x3e || b == 0x64 || b == 0x65;
+}
+
+void emit_with_mem(struct emit *e, const struct insn *in, int reg, int32_t abs,
+		   bool drop_seg)
+{
+	const uint8_t *b = in->bytes;
+	unsigned int i = 0, modrm = in->z.raw.modrm.offset, rest;
+
+	/* The address is complete: an address-size prefix has had its effect. A
+	 * REX prefix counts only just before the opcode.
+	 */
+	for (; is_legacy_prefix(b[i]) || (b[i] & 0xf0) == 0x40; i++) {
+		if ((b[i] & 0xf0) == 0x40) {
+			if (is_legacy_prefix(b[i + 1]) || (b[i + 1] & 0xf0) == 0x40)
+				continue;
+			emit_u8(e, b[i] & ~3);		/* X, B: no index, low base */
+			i++;
+			break;
+		}
+		if (b[i] == 0x67 || (drop_seg && is_seg_prefix(b[i])))
+			continue;
+		emit_u8(e, b[i]);
+	}
+	switch (in->z.encoding) {
+	case ZYDIS_INSTRUCTION_ENCODING_VEX:
+		emit_u8(e, b[i]);
+		if (b[i++] == 0xc4)
+			emit_u8(e, b[i++] | 0x60);	/* X, B are inverted here */
+		break;
+	case ZYDIS_INSTRUCTION_ENCODING_XOP:
+	case ZYDIS_INSTRUCTION_ENCODING_EVEX:
+		emit_u8(e, b[i++]);
+		emit_u8(e, b[i++] | 0x60);
+		break;
+	default:
+		break;
+	}
+	emit_bytes(e, b + i, modrm - i);
+
+	rest = modrm + 1;
+	if (in->z.raw.modrm.rm == 4)
+		rest++;
+	rest += in->z.raw.disp.size / 8;
+	if (reg == EMIT_ABSOLUTE) {
+		emit_u8(e, (b[modrm] & 0x38) | 4);
+		emit_u8(e, 0x25);
+		emit_u32(e, abs);
+	} else {
+		emit_u8(e, (b[modrm] & 0x38) | reg);
+	}
+	emit_bytes(e, b + rest, in->len - rest);
+}

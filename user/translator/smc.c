@@ -1,0 +1,402 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+/*
+ * Self-modifying code: what happens when a guest store hits an armed page.
+ *
+ * The store has not been executed. Its host address gives the TB and the guest
+ * instruction, that the store site: which bytes it writes, from the guest's
+ * registers. Then
+ *
+ * KEEP  one operand inside one page of a private view: TBs that overlap the
+ *       bytes are made unreachable, and the instruction itself is executed on
+ *       the alias by its replay stub; the page stays armed. A plain mov of the
+ *       value that is there already kills nothing and is skipped.
+ * OPEN  everything else: all TBs of the page die, the page is disarmed, and the
+ *       instruction runs natively, alone if its own block is among the dead.
+ *
+ * When the store's own block died, precise mode goes on at the next guest
+ * instruction through the dispatcher; imprecise mode finishes the block, whose
+ * memory is good until the cache is flushed.
+ *
+ * Between "TBs unreachable" and the replayed store no lock is held (the alias
+ * may fault), so a translator on another thread could read the old bytes and
+ * publish them. The page of a store in flight is therefore in cpu->replay_page,
+ * and each replay moves the page's generation as the code map sees it: smc_gen().
+ *
+ * Runs in the upcall (the guest's vector state and %fs may be live: general
+ * registers only) or in a signal handler. Takes the code map's page locks;
+ * never flushes the cache.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include <linux/codewp.h>
+
+#include "core.h"
+#include "probes.h"
+
+/* A store site that has trapped. Freed with the cache. */
+struct site {
+	struct site *next;		/* of the same TB */
+	struct tb *tb;
+	int idx;			/* instruction */
+	struct store store;
+	int scratch;			/* the register that holds the alias */
+	const uint8_t *stub;		/* replay; NULL: none yet */
+	uint32_t stub_op;		/* from here on scratch is spilled */
+	struct tb *step;		/* the instruction alone; NULL: none yet */
+};
+
+/*
+ * Replays begun, by page (hashed). A translator adds its page's number to the
+ * generation, so that a replay between its first byte and its insert shows.
+ */
+#define REPLAYS 1024
+static uint32_t replays[REPLAYS];
+
+static bool in_flight(uint64_t page)
+{
+	const struct cpu *c;
+
+	for (c = all_cpus; c; c = c->next)
+		if (__atomic_load_n(&c->replay_page, __ATOMIC_ACQUIRE) == page)
+			return true;
+	return false;
+}
+
+/* codemap_ops.page_gen, under the page's lock. */
+uint32_t smc_gen(void *unused, uint64_t page)
+{
+	uint32_t gen = mem_page_gen(NULL, page) +
+		       __atomic_load_n(&replays[page % REPLAYS], __ATOMIC_ACQUIRE);
+
+	return in_flight(page) ? ~gen : gen;
+}
+
+/*
+ * smc_gen_begin() - the generation to publish a TB with
+ * @page: code-map page, armed, none of its bytes read yet
+ * @mem_gen: what mem_code_page() said
+ *
+ * A store in flight is not waited for: the sum cannot be met by smc_gen() before
+ * it has landed, and the translator tries again.
+ */
+uint32_t smc_gen_begin(uint64_t page, uint32_t mem_gen)
+{
+	uint32_t gen = mem_gen + __atomic_load_n(&replays[page % REPLAYS], __ATOMIC_ACQUIRE);
+
+	return in_flight(page) ? gen - 1 : gen;
+}
+
+void smc_forget(void)
+{
+	/* Sites hang on their TBs, and those are gone. */
+}
+
+/* ---- sites ---------------------------------------------------------------------- */
+
+static struct site *site_get(struct tb *tb, int idx)
+{
+	const struct insn_map *m = &tb->map[idx];
+	struct site *s;
+	struct insn in;
+
+	for (s = tb->sites; s; s = s->next)
+		if (s->idx == idx)
+			return s;
+	s = cache_meta(sizeof(*s));
+	if (!s)
+		return NULL;
+	s->tb = tb;
+	s->idx = idx;
+	if (decode(tb->src + m->guest, m->len, tb->cm.pc + m->guest, &in) == DECODE_OK) {
+		decode_store(&in, &s->store);
+		s->scratch = decode_free_reg(&in, 0);
+		if (s->scratch < 0)
+			s->store.size = 0;
+	}
+	s->next = tb->sites;
+	tb->sites = s;
+	return s;
+}
+
+/*
+ * The instruction itself with (%scratch) for its operand. Entered with the
+ * guest's registers; leaves to cpu->replay_next with them.
+ */
+static const uint8_t *site_stub(struct site *s)
+{
+	static const uint8_t landed[] = { 0x65, 0x48, 0xc7, 0x04, 0x25 };
+	static const uint8_t jmp[] = { 0x65, 0xff, 0x24, 0x25 };
+	const struct insn_map *m = &s->tb->map[s->idx];
+	struct insn in;
+	struct emit e;
+	uint8_t *start;
+
+	if (s->stub)
+		return s->stub;
+	if (decode(s->tb->src + m->guest, m->len, s->tb->cm.pc + m->guest, &in) != DECODE_OK)
+		return NULL;
+	e = cache_begin(128);
+	start = e.p;
+	emit_gs_store(&e, s->scratch, CPU_SCR(SCR_REPLAY));
+	emit_gs_load(&e, s->scratch, CPU_ALIAS);
+	s->stub_op = e.p - start;
+	emit_with_mem(&e, &in, s->scratch, 0, true);
+	emit_gs_load(&e, s->scratch, CPU_SCR(SCR_REPLAY));
+	emit_bytes(&e, landed, sizeof(landed));	/* movq $-1, replay_page */
+	emit_u32(&e, CPU_REPLAY_PAGE);
+	emit_u32(&e, -1);
+	emit_bytes(&e, jmp, sizeof(jmp));
+	emit_u32(&e, CPU_REPLAY_NEXT);
+	if (e.full)
+		return NULL;
+	cache_commit(start, &e, CACHE_REPLAY, s);
+	s->stub = start;
+	return start;
+}
+
+static uint64_t store_address(const struct cpu *cpu, const struct store *s,
+			      const struct codewp_regs *guest, uint64_t fs)
+{
+	uint64_t ea = s->disp;
+
+	if (s->base >= 0)
+		ea += guest->r[s->base];
+	if (s->index >= 0)
+		ea += guest->r[s->index] * s->scale;
+	if (s->addr32)
+		ea = (uint32_t)ea;
+	if (s->fs)
+		ea += fs;
+	if (s->gs)
+		ea += cpu->guest_gs;
+	return ea;
+}
+
+static bool same_value(const struct store *s, const struct codewp_regs *guest, uint64_t ea)
+{
+	uint64_t now = 0, then = s->imm;
+	unsigned int unused_bits = 64 - 8 * s->size;
+
+	if (!s->plain || guest_read(&now, ea, s->size))
+		return false;
+	if (s->src >= 0)
+		then = guest->r[s->src] >> s->src_shift;
+	return (now ^ then) << unused_bits == 0;
+}
+
+/* ---- the trap ---------------------------------------------------------------------- */
+
+static void drop_page(uint64_t page, uint64_t ip)
+{
+	count_dead(codemap_invalidate(the_map, page, 0, 4095), page, 0, 4095, ip);
+}
+
+/* Not a store that we know of wrote there: believe the page, not the store. */
+static void page_written(uint64_t page, uint64_t addr, uint64_t ip)
+{
+	drop_page(page, ip);
+	st.opened++;
+	if (mem_open_page(addr))
+		fatal("a written page cannot be opened, at %#lx", (unsigned long)addr);
+}
+
+/* The store stays as it is, natively. */
+static void smc_open(struct cpu *cpu, struct codewp_regs *regs, struct tb *tb, int idx,
+		     struct site *site, const struct codewp_regs *guest, uint64_t page,
+		     uint64_t addr)
+{
+	page_written(page, addr, guest->rip);
+	if (tb->flags & TB_STEP || core_opts.imprecise || !codemap_tb_dead(&tb->cm))
+		return;			/* where it was, with the registers it had */
+	if (site && !site->step)
+		site->step = block_step(tb, idx);
+	if (!site || !site->step)
+		fatal("no room in the code cache for one instruction, at %#lx",
+		      (unsigned long)guest->rip);
+	*regs = *guest;
+	regs->rip = (uint64_t)site->step->cm.entry;
+}
+
+/*
+ * smc_trap() - a store trapped
+ * @regs: host registers at the store; changed to where the thread goes on
+ * @addr: address of the write's first byte on the page
+ * @page: code-map page
+ * @armed: the page is still armed
+ * @fs: the guest's %fs base
+ * @how: PROBE_HOW_*
+ */
+static void smc_trap(struct cpu *cpu, struct codewp_regs *regs, uint64_t addr,
+		     uint64_t page, bool armed, uint64_t fs, int how)
+{
+	const struct cache_range *r = cache_find(regs->rip);
+	unsigned int first, last;
+	struct codewp_regs guest;
+	const struct store *s;
+	const uint8_t *stub;
+	struct site *site;
+	struct tb *tb;
+	void *alias;
+	uint64_t ea;
+	int idx;
+
+	stats_page(page, STAT_TRAP, 1);
+	if (!r || r->kind != CACHE_TB) {
+		probe_trap(page, addr & 4095, 0, how);
+		page_written(page, addr, 0);
+		return;
+	}
+	tb = r->owner;
+	idx = tb_find_insn(tb, regs->rip);
+	guest = *regs;
+	tb_guest_state(cpu, tb, idx, regs->rip, &guest);
+	probe_trap(page, addr & 4095, guest.rip, how);
+	if (idx < 0 || idx >= tb->insns) {
+		page_written(page, addr, guest.rip);
+		return;
+	}
+	site = site_get(tb, idx);
+	if (!site || !armed || !site->store.size || tb->flags & TB_STEP || !mem_private(addr))
+		goto open;
+	s = &site->store;
+	ea = store_address(cpu, s, &guest, fs);
+	if (addr - ea >= s->size) {
+		page_written(page, addr, guest.rip);
+		return;
+	}
+	first = ea & 4095;
+	last = first + s->size - 1;
+	if (last > 4095)
+		goto open;
+	alias = mem_alias(ea, s->size);
+	if (!alias)
+		goto open;
+
+	if (same_value(s, &guest, ea)) {
+		st.same_value++;
+		*regs = guest;
+		regs->rip = (uint64_t)tb->code + tb->map[idx + 1].host;
+		return;
+	}
+	stub = site_stub(site);
+	if (!stub)
+		goto open;
+
+	codemap_lock_page(the_map, page, CODEMAP_NO_PAGE);
+	if (codemap_hits(the_map, page, first, last)) {
+		struct codemap_tb *dead = codemap_invalidate(the_map, page, first, last);
+
+		count_dead(dead, page, first, last, guest.rip);
+		st.keep_hit++;
+	} else {
+		st.keep_miss++;
+	}
+	/* Pairs with smc_gen() and smc_gen_begin(). */
+	__atomic_add_fetch(&replays[page % REPLAYS], 1, __ATOMIC_RELEASE);
+	__atomic_store_n(&cpu->replay_page, page, __ATOMIC_RELEASE);
+	codemap_unlock_page(the_map, page, CODEMAP_NO_PAGE);
+
+	cpu->alias = (uint64_t)alias;
+	cpu->replay_gva = ea;
+	if (codemap_tb_dead(&tb->cm) && !core_opts.imprecise) {
+		cpu->resume_pc = guest.rip + tb->map[idx].len;
+		cpu->replay_next = (uint64_t)core_resume;
+	} else {
+		cpu->replay_next = (uint64_t)tb->code + tb->map[idx + 1].host;
+	}
+	*regs = guest;
+	regs->rip = (uint64_t)stub;
+	return;
+open:
+	smc_open(cpu, regs, tb, idx, site, &guest, page, addr);
+}
+
+/* From core_upcall: cpu->regs is the host state at the store. */
+void smc_upcall(struct cpu *cpu)
+{
+	const struct codewp_area *area = cpu->area;
+
+	core_heavy(cpu);
+	if (area->reason == CODEWP_REASON_TRAP) {
+		st.traps_upcall++;
+		smc_trap(cpu, &cpu->regs, area->addr,
+			 mem_cookie_page(area->cookie, area->offset),
+			 area->state & CODEWP_PAGE_ARMED, cpu->guest_fs,
+			 PROBE_HOW_UPCALL);
+	}
+	/* A kick, or one that came meanwhile: look at the ring at the next edge. */
+	if (area->reason == CODEWP_REASON_KICK || area->kicks)
+		__atomic_store_n(&cpu->stop, 1, __ATOMIC_RELEASE);
+}
+
+/* codewp_trap_fn of the backends that tell by signal. */
+static void smc_signal(struct codewp_trap *trap, void *arg)
+{
+	struct cpu *cpu = arg;
+	uint32_t in_cache = cpu->in_cache;
+
+	cpu->in_cache = 0;
+	st.traps_signal++;
+	smc_trap(cpu, trap->regs, trap->addr, mem_cookie_page(trap->cookie, trap->voff),
+		 trap->armed, cpu->guest_fs, PROBE_HOW_SIGNAL);
+	cpu->in_cache = in_cache;
+}
+
+/* An event of the ring: a page was written and is open, who knows how far. */
+void smc_event(uint64_t page, uint64_t ip)
+{
+	stats_page(page, STAT_TRAP, 1);
+	probe_trap(page, 0, ip, PROBE_HOW_EVENT);
+	drop_page(page, ip);
+}
+
+/* ---- faults ------------------------------------------------------------------------- */
+
+bool core_guest_state(struct cpu *cpu, struct codewp_regs *regs)
+{
+	const struct cache_range *r = cache_find(regs->rip);
+	const struct site *s;
+	struct tb *tb;
+
+	if (!r)
+		return false;
+	if (r->kind == CACHE_TB) {
+		tb = r->owner;
+		tb_guest_state(cpu, tb, tb_find_insn(tb, regs->rip), regs->rip, regs);
+		return true;
+	}
+	s = r->owner;
+	if (regs->rip >= (uint64_t)s->stub + s->stub_op)
+		regs->r[s->scratch] = cpu->scratch[SCR_REPLAY];
+	regs->rip = s->tb->cm.pc + s->tb->map[s->idx].guest;
+	return true;
+}
+
+uint64_t core_fault_addr(struct cpu *cpu, uint64_t addr)
+{
+	if (cpu->replay_page != CODEMAP_NO_PAGE && addr - cpu->alias < 64)
+		return cpu->replay_gva + (addr - cpu->alias);
+	return addr;
+}
+
+int smc_thread_init(struct cpu *cpu)
+{
+	struct codewp_thread_opts opts = {
+		.sz = sizeof(opts),
+		.fn = smc_signal,
+		.arg = cpu,
+		.raw_handler = (void *)core_upcall,
+		.raw_arg = (uint64_t)cpu,
+	};
+	int err;
+
+	if (!the_ctx)
+		return 0;		/* no backend: nothing can be armed */
+	cache_bounds(&opts.code_start, &opts.code_end);
+	err = codewp_thread_register(the_ctx, &cpu->thread, &opts);
+	if (err)
+		return err;
+	cpu->area = codewp_thread_area(cpu->thread);
+	return 0;
+}
