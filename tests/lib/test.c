@@ -8,7 +8,7 @@
 
 #include <sys/prctl.h>
 
-struct test_case *test_first, **test_last;
+struct test_case *test_first, **test_last, *test_current;
 char *test_why;
 
 void test_add(struct test_case *t)
@@ -51,6 +51,7 @@ static int run_one(struct test_case *t, int nr)
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		setpgid(0, 0);
 		alarm(limit);
+		test_current = t;
 		t->fn();
 		_exit(0);
 	}

@@ -32,6 +32,7 @@ struct test_case {
 };
 
 extern struct test_case *test_first, **test_last;
+extern struct test_case *test_current;	/* in the child: the test that runs */
 extern char *test_why;		/* shared with the child: reason, 512 bytes */
 
 void test_add(struct test_case *t);

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: GPL-2.0 OR MIT
+# The translator's tests: guest programs, and the driver that runs each of them
+# natively and translated and compares. One driver per backend.
+
+TT := $(BUILD)/tests/translator
+TT_OBJ := $(BUILD)/obj/tests/translator
+TT_GUEST := $(TT_OBJ)/guest.o
+
+# An executable stack is what smc_stack is about.
+TT_STATIC := smc_stores smc_places smc_flow smc_syscalls insns
+TT_PROGS := $(addprefix $(TT)/guest/,$(TT_STATIC) smc_stack smc_stack-dynamic \
+	smc_flow-dynamic smc_places-pie insns-pie insns-dynamic insns-static-pie \
+	app_libc app_libc-static app_pcre2 app_ffi app_exceptions app_status \
+	app_unsupported)
+# The table leaves out what is zero.
+CFLAGS_table := -Wno-missing-field-initializers
+TT_DATA := $(addprefix $(TT)/data/,$(notdir $(wildcard tests/translator/data/*)))
+
+# $(call tt_link,flags): what every rule below does with its prerequisites
+tt_comma := ,
+define tt_link
+	$(call msg,LD,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) -o $@ $^ $(1)
+endef
+
+$(addprefix $(TT)/guest/,$(TT_STATIC)): $(TT)/guest/%: $(TT_OBJ)/%.o $(TT_GUEST)
+	$(call tt_link,-static -no-pie)
+
+CFLAGS_smc_stack := -ftrampolines
+$(TT)/guest/smc_stack: $(TT_OBJ)/smc_stack.o $(TT_GUEST)
+	$(call tt_link,-static -no-pie -z execstack)
+$(TT)/guest/smc_stack-dynamic: $(TT_OBJ)/smc_stack.o $(TT_GUEST)
+	$(call tt_link,-z execstack)
+
+$(TT)/guest/%-dynamic: $(TT_OBJ)/%.o $(TT_GUEST)
+	$(call tt_link,-no-pie)
+$(TT)/guest/%-pie: $(TT_OBJ)/%.o $(TT_GUEST)
+	$(call tt_link,-pie)
+$(TT)/guest/%-static-pie: $(TT_OBJ)/%.o $(TT_GUEST)
+	$(call tt_link,-static-pie)
+$(TT)/guest/app_libc: $(TT_OBJ)/app_libc.o $(TT_GUEST)
+	$(call tt_link,-lm)
+$(TT)/guest/app_libc-static: $(TT_OBJ)/app_libc.o $(TT_GUEST)
+	$(call tt_link,-static -no-pie -lm)
+$(TT)/guest/app_pcre2: $(TT_OBJ)/app_pcre2.o
+	$(call tt_link,-Wl$(tt_comma)-Bstatic -lpcre2-8 -Wl$(tt_comma)-Bdynamic -lpthread)
+CFLAGS_app_ffi := -Wno-cast-function-type
+$(TT)/guest/app_ffi: $(TT_OBJ)/app_ffi.o
+	$(call tt_link,-lffi)
+$(TT)/guest/app_status: $(TT_OBJ)/app_status.o
+	$(call tt_link,)
+$(TT)/guest/app_unsupported: $(TT_OBJ)/app_unsupported.o $(TT_GUEST)
+	$(call tt_link,-lpthread)
+
+$(TT)/guest/app_exceptions: tests/translator/app_exceptions.cc
+	$(call msg,CXX,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CXX) -Wall -Wextra $(CFLAGS) -o $@ $<
+
+$(TT)/data/%: tests/translator/data/%
+	$(Q)mkdir -p $(@D)
+	$(Q)cp $< $@
+
+$(TT)/programs-uffd $(TT)/programs-mprotect $(TT)/programs-kmod: \
+		$(TT_OBJ)/programs.o $(TT_OBJ)/table.o $(TT_OBJ)/spawn.o $(TEST_LIB) \
+		| $(TT_PROGS) $(TT_DATA) $(BUILD)/bin/codewp-run
+	$(call tt_link,)
+
+TESTS_HOST += $(TT)/programs-uffd $(TT)/programs-mprotect
+TESTS_VM += $(TT)/programs-kmod

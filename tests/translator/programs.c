@@ -1,0 +1,627 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+/*
+ * The driver of the translator's tests: runs every guest program and every
+ * program of the table natively and under codewp-run, and compares standard
+ * output, standard error and exit status. The backend is what follows the last
+ * '-' of its own name (programs-uffd, ...).
+ *
+ * It finds codewp-run and the guest programs relative to itself. More options
+ * for codewp-run come from the environment: CODEWP_RUN_OPTS="--max-insns=1".
+ * Tests are made at run time, one per case; they are selected by substring, as
+ * in every test program.
+ */
+#include <dirent.h>
+#include <elf.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <sys/stat.h>
+
+#include "test.h"
+#include "programs.h"
+
+enum kind { TABLE, GUEST, BUILT_IN };
+
+struct run_test {
+	struct test_case tc;
+	enum kind kind;
+	const struct program *p;
+	char guest[64], which[64];
+	void (*fn)(void);
+};
+
+static char top[PATH_MAX];		/* build/ */
+static char guests[PATH_MAX + 32], data[PATH_MAX + 32];
+static char runner[PATH_MAX + 32], backend_opt[64], scratch[64], words[80];
+static const char *backend;
+
+/* --- running ------------------------------------------------------------------- */
+
+/* Put "codewp-run options --" before a command. Returns the new vector. */
+static char **translated(char *const argv[], const char *extra)
+{
+	static char *v[64], opts[512];
+	const char *env = getenv("CODEWP_RUN_OPTS");
+	int n = 0;
+
+	v[n++] = runner;
+	v[n++] = backend_opt;
+	snprintf(opts, sizeof(opts), "%s", env ? env : "");
+	for (char *s = strtok(opts, " "); s && n < 20; s = strtok(NULL, " "))
+		v[n++] = s;
+	if (extra)
+		v[n++] = (char *)extra;
+	v[n++] = "--";
+	for (int i = 0; argv[i] && n < 63; i++)
+		v[n++] = argv[i];
+	v[n] = NULL;
+	return v;
+}
+
+static void run(char *const argv[], const char *in, unsigned int seconds, struct result *r)
+{
+	int err = spawn_wait(argv, in, seconds, r);
+
+	if (err)
+		TEST_FAIL("cannot start %s: %s", argv[0], strerror(-err));
+}
+
+/* The first line that differs, for the message. */
+static void first_difference(const char *what, const char *want, const char *got)
+{
+	const char *w = want, *g = got;
+	int line = 1;
+
+	for (; *w && *w == *g; w++, g++)
+		line += *w == '\n';
+	while (w > want && w[-1] != '\n')
+		w--, g--;
+	TEST_FAIL("%s differs in line %d: native '%.*s', translated '%.*s'", what, line,
+		  (int)strcspn(w, "\n") > 120 ? 120 : (int)strcspn(w, "\n"), w,
+		  (int)strcspn(g, "\n") > 120 ? 120 : (int)strcspn(g, "\n"), g);
+}
+
+static void same(const struct result *n, const struct result *t)
+{
+	if (t->timeout)
+		TEST_FAIL("translated, it did not end in time; native status %d; said '%.200s'",
+			  n->status, t->err);
+	if (t->status != n->status)
+		TEST_FAIL("native status %d, translated %d; out '%.100s' err '%.250s'", n->status,
+			  t->status, t->out_size > 100 ? t->out + t->out_size - 100 : t->out, t->err);
+	if (t->out_size != n->out_size || memcmp(t->out, n->out, n->out_size))
+		first_difference("stdout", n->out, t->out);
+	if (t->err_size != n->err_size || memcmp(t->err, n->err, n->err_size))
+		first_difference("stderr", n->err, t->err);
+}
+
+/* @D, @W, @G in an argument */
+static char *expand(const char *s)
+{
+	const char *at = s ? strchr(s, '@') : NULL, *with;
+	char *out;
+
+	if (!s)
+		return NULL;
+	with = !at ? NULL : at[1] == 'D' ? data : at[1] == 'W' ? words :
+	       at[1] == 'G' ? guests : NULL;
+	if (!with)
+		return strdup(s);
+	if (asprintf(&out, "%.*s%s%s", (int)(at - s), s, with, at + 2) < 0)
+		exit(1);
+	return out;
+}
+
+static void run_program(const struct program *p)
+{
+	struct result n, t;
+	char *argv[13], *in = expand(p->in);
+	unsigned int seconds = p->seconds ?: 20;
+
+	for (int i = 0; i < 12; i++)
+		argv[i] = expand(p->args[i]);
+	argv[12] = NULL;
+	run(argv, in, seconds, &n);
+	if (n.timeout)
+		TEST_FAIL("the native run did not end in %u s", seconds);
+	if (n.status == 127 && !n.out_size && !n.err_size)
+		SKIP("no %s here", p->args[0]);
+	if (strstr(n.err, "applet not found") && strcmp(p->args[1], "nosuchapplet"))
+		SKIP("this busybox has no %s", p->args[1]);
+	run(translated(argv, NULL), in, seconds, &t);
+	same(&n, &t);
+}
+
+static void run_guest_case(const struct run_test *rt)
+{
+	char path[PATH_MAX + 128];
+	char *argv[] = { path, (char *)rt->which, NULL };
+	struct result n, t;
+
+	snprintf(path, sizeof(path), "%s/%s", guests, rt->guest);
+	run(argv, NULL, 30, &n);
+	/* the native run is the reference: it must be what the case promises */
+	if (n.timeout || (strncmp(rt->which, "dies_", 5) ? n.status != 0 : n.status < 129))
+		TEST_FAIL("natively: status %d, '%.300s'", n.status,
+			  n.out_size > 300 ? n.out + n.out_size - 300 : n.out);
+	run(translated(argv, NULL), NULL, 30, &t);
+	same(&n, &t);
+}
+
+/* --- what is not a comparison ------------------------------------------------------ */
+
+static void guest_command(char *path, size_t size, const char *name)
+{
+	snprintf(path, size, "%s/%s", guests, name);
+}
+
+/* The last line of its stderr, without the newline. */
+static char *one_line(struct result *r)
+{
+	char *nl = memchr(r->err, '\n', r->err_size);
+
+	if (nl && nl[1])
+		TEST_FAIL("more than one line: '%.300s'", r->err);
+	if (nl)
+		*nl = 0;
+	return r->err;
+}
+
+static void unsupported_case(const char *which, const char *const word[])
+{
+	char path[PATH_MAX + 128], *line;
+	char *argv[] = { path, (char *)which, NULL };
+	struct result t;
+	bool named = false;
+
+	guest_command(path, sizeof(path), "app_unsupported");
+	run(translated(argv, NULL), NULL, 30, &t);
+	if (t.timeout)
+		TEST_FAIL("did not end");
+	if (t.status != 70 || strcmp(t.out, "before\n"))
+		TEST_FAIL("status %d, stdout '%.100s', stderr '%.200s'", t.status, t.out, t.err);
+	line = one_line(&t);
+	if (strncmp(line, "codewp run: ", 12))
+		TEST_FAIL("the line does not say who speaks: '%.200s'", line);
+	for (; *word; word++)
+		named |= strcasestr(line, *word) != NULL;
+	if (!named)
+		TEST_FAIL("the line does not name what is missing: '%.200s'", line);
+}
+
+#define UNSUPPORTED(which, ...)						\
+	static void unsupported_##which(void)				\
+	{								\
+		static const char *const word[] = { __VA_ARGS__, NULL };\
+									\
+		unsupported_case(#which, word);				\
+	}
+
+UNSUPPORTED(calls_fork, "fork", "clone")
+UNSUPPORTED(calls_vfork, "vfork")
+UNSUPPORTED(calls_clone, "clone")
+UNSUPPORTED(calls_execve, "execve")
+UNSUPPORTED(handler_synchronous, "signal", "SIGSEGV")
+UNSUPPORTED(handler_raised, "signal", "SIGUSR1")
+UNSUPPORTED(handler_asynchronous, "signal", "SIGALRM")
+UNSUPPORTED(unknown_syscall, "9999")
+UNSUPPORTED(int_0x80, "int 0x80", "int $0x80", "0x80")
+UNSUPPORTED(undecodable, "instruction", "decode", "0f 04")
+
+/* A file with that content, mode, in the scratch directory. */
+static char *file_of(const char *name, const void *bytes, size_t size, mode_t mode)
+{
+	char *path;
+	int fd;
+
+	if (asprintf(&path, "%s/%s", scratch, name) < 0)
+		exit(1);
+	fd = open(path, O_CREAT | O_TRUNC | O_WRONLY, 0600);
+	ASSERT_GE(fd, 0);
+	ASSERT_EQ(write(fd, bytes, size), (ssize_t)size);
+	ASSERT_EQ(fchmod(fd, mode), 0);
+	close(fd);
+	return path;
+}
+
+static void refused(char *path, int status, const char *word)
+{
+	char *argv[] = { path, NULL };
+	struct result t;
+	char *line;
+
+	run(translated(argv, NULL), NULL, 20, &t);
+	if (t.timeout || t.status != status || t.out_size)
+		TEST_FAIL("status %d, not %d; '%.100s' '%.200s'", t.status, status, t.out, t.err);
+	line = one_line(&t);
+	if (strncmp(line, "codewp run: ", 12) || (word && !strcasestr(line, word)))
+		TEST_FAIL("line without '%s': '%.200s'", word, line);
+}
+
+static size_t read_guest(const char *name, char *buf, size_t size)
+{
+	char path[PATH_MAX + 128];
+	ssize_t n;
+	int fd;
+
+	guest_command(path, sizeof(path), name);
+	fd = open(path, O_RDONLY);
+	ASSERT_GE(fd, 0);
+	n = read(fd, buf, size);
+	ASSERT_GT(n, 0);
+	close(fd);
+	return n;
+}
+
+static void refuses_missing_program(void)
+{
+	refused("/nonexistent/program", 127, "/nonexistent/program");
+	refused("no-such-program-in-path", 127, "no-such-program-in-path");
+}
+
+static void refuses_not_executable(void)
+{
+	static char buf[8 << 20];
+	size_t n = read_guest("app_status", buf, sizeof(buf));
+
+	refused(file_of("noexec", buf, n, 0600), 126, "permission");
+	refused(scratch, 126, NULL);
+}
+
+static void refuses_script(void)
+{
+	refused(file_of("script", "#!/bin/sh\necho no\n", 18, 0700), 126, NULL);
+	refused(file_of("text", "just text, long enough to be read as a header, is it not? "
+			"It is a few more bytes than an ELF header has.\n", 105, 0700), 126, NULL);
+	refused(file_of("empty", "", 0, 0700), 126, NULL);
+}
+
+static void refuses_other_elf(void)
+{
+	static char buf[8 << 20];
+	size_t n = read_guest("app_status", buf, sizeof(buf));
+	Elf64_Ehdr *h = (Elf64_Ehdr *)buf;
+
+	h->e_ident[EI_CLASS] = ELFCLASS32;
+	h->e_machine = EM_386;
+	refused(file_of("elf32", buf, n, 0700), 126, "32-bit");
+	h->e_ident[EI_CLASS] = ELFCLASS64;
+	h->e_machine = EM_AARCH64;
+	refused(file_of("arm", buf, n, 0700), 126, NULL);
+	h->e_machine = EM_X86_64;
+	h->e_type = ET_REL;
+	refused(file_of("object", buf, n, 0700), 126, NULL);
+}
+
+static void refuses_truncated_elf(void)
+{
+	static char buf[8 << 20];
+
+	read_guest("app_status", buf, sizeof(buf));
+	refused(file_of("cut40", buf, 40, 0700), 126, NULL);
+	refused(file_of("cut100", buf, 100, 0700), 126, NULL);
+}
+
+/* The number behind "codewp-stat: NAME " on stderr, or -1. */
+static long long stat_value(const char *err, const char *name)
+{
+	char key[80];
+	const char *s;
+
+	snprintf(key, sizeof(key), "codewp-stat: %s ", name);
+	s = strstr(err, key);
+	return s ? atoll(s + strlen(key)) : -1;
+}
+
+static void run_case(const char *guest, const char *which, const char *opt, struct result *t)
+{
+	char path[PATH_MAX + 128];
+	char *argv[] = { path, (char *)which, NULL };
+
+	guest_command(path, sizeof(path), guest);
+	run(translated(argv, opt), NULL, 30, t);
+	if (t->timeout || t->status)
+		TEST_FAIL("%s %s %s: status %d, '%.200s' '%.200s'", guest, which, opt, t->status,
+			  t->out, t->err);
+}
+
+/* Imprecise mode differs in exactly what is documented, and in nothing else. */
+static void smc_modes_differ_as_documented(void)
+{
+	struct result t;
+
+	run_case("smc_flow", "shows_precision", "--smc=precise", &t);
+	if (strcmp(t.out, "first run: new\nsecond run, value changed: new\n"
+			  "third run, same value: right\nother block: new\nshows_precision done\n"))
+		TEST_FAIL("precise: '%s'", t.out);
+	result_free(&t);
+	run_case("smc_flow", "shows_precision", "--smc=imprecise", &t);
+	if (strcmp(t.out, "first run: old\nsecond run, value changed: old\n"
+			  "third run, same value: right\nother block: new\nshows_precision done\n"))
+		TEST_FAIL("imprecise: '%s'", t.out);
+}
+
+/* Counters are there, and tell self-modifying code from code that is not. */
+static void stats_count_traps(void)
+{
+	struct result t;
+	long long v;
+
+	run_case("smc_flow", "chained_across_pages", "--stats", &t);
+	v = stat_value(t.err, "tbs");
+	if (v < 1)
+		TEST_FAIL("tbs %lld in '%.300s'", v, t.err);
+	v = stat_value(t.err, "traps_upcall") + stat_value(t.err, "traps_signal");
+	/* four of the places are views, and each of 300 rounds stores into code */
+	if (v < 1000 || v > 10000)
+		TEST_FAIL("%lld traps in '%.300s'", v, t.err);
+	if (stat_value(t.err, "invalidated") < 1000)
+		TEST_FAIL("invalidated %lld", stat_value(t.err, "invalidated"));
+	result_free(&t);
+	run_case("insns", "call_and_ret_tricks", "--stats", &t);
+	v = stat_value(t.err, "traps_upcall") + stat_value(t.err, "traps_signal");
+	if (v != 0)
+		TEST_FAIL("%lld traps without self-modifying code", v);
+	if (stat_value(t.err, "chains") < 1)
+		TEST_FAIL("nothing was chained");
+}
+
+/* Data beside code costs traps, but no translation dies of it (KEEP). */
+static void data_beside_code_keeps_blocks(void)
+{
+	struct result t;
+
+	run_case("smc_places", "data_beside_code", "--stats", &t);
+	/* 9 distances, 300 rounds, in at least the private anonymous place */
+	if (stat_value(t.err, "keep_miss") < 2000)
+		TEST_FAIL("keep_miss %lld in '%.300s'", stat_value(t.err, "keep_miss"), t.err);
+}
+
+/* No mapping of the guest is executable for the host. */
+static void guest_memory_not_executable(void)
+{
+	char path[PATH_MAX + 128], line[1024], name[64];
+	char *argv[] = { path, "copy_stdin", NULL };
+	int in[2], out[2], x = 0;
+	FILE *maps;
+	pid_t pid;
+	char c;
+
+	guest_command(path, sizeof(path), "app_libc");
+	ASSERT_EQ(pipe(in), 0);
+	ASSERT_EQ(pipe(out), 0);
+	pid = fork();
+	if (!pid) {
+		dup2(in[0], 0);
+		dup2(out[1], 1);
+		close(in[1]);
+		execv(runner, translated(argv, NULL));
+		_exit(127);
+	}
+	ASSERT_EQ(write(in[1], "x", 1), 1);
+	close(out[1]);
+	ASSERT_EQ(read(out[0], &c, 1), 1);	/* it runs, and waits for more */
+	snprintf(name, sizeof(name), "/proc/%d/maps", pid);
+	maps = fopen(name, "r");
+	ASSERT(maps);
+	while (fgets(line, sizeof(line), maps)) {
+		char perm[8], *file = strchr(line, '/');
+
+		ASSERT_EQ(sscanf(line, "%*s %7s", perm), 1);
+		line[strcspn(line, "\n")] = 0;
+		if (perm[2] != 'x')
+			continue;
+		/* its own text, its cache, and what the kernel puts there */
+		if (strstr(line, "codewp-run") || strstr(line, "[vdso]") ||
+		    strstr(line, "[vsyscall]"))
+			continue;
+		if (file || strstr(line, "["))
+			TEST_FAIL("executable for the host: %.300s", line);
+		x++;
+	}
+	fclose(maps);
+	close(in[1]);
+	/* one code cache; nothing else is anonymous and executable */
+	if (x > 1)
+		TEST_FAIL("%d anonymous executable mappings", x);
+}
+
+static void log_names_blocks(void)
+{
+	char opt[128], path[100], line[256];
+	struct result t;
+	int n = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/log", scratch);
+	snprintf(opt, sizeof(opt), "--log=%s", path);
+	run_case("insns", "jump_tables", opt, &t);
+	f = fopen(path, "r");
+	ASSERT(f);
+	while (fgets(line, sizeof(line), f))
+		n += strstr(line, "0x") != NULL;
+	fclose(f);
+	if (n < 20)
+		TEST_FAIL("%d lines with an address", n);
+}
+
+/* One instruction per block, and no chains: slow, and the same answers. */
+static void single_instruction_blocks(void)
+{
+	struct result t;
+
+	run_case("smc_flow", "chained_call_target", "--max-insns=1", &t);
+	result_free(&t);
+	run_case("insns", "flags_through_traps", "--max-insns=1", &t);
+	result_free(&t);
+	run_case("smc_flow", "patched_jump", "--no-chain", &t);
+}
+
+/* A cache too small for the program: it is flushed, and all goes on. */
+static void small_code_cache(void)
+{
+	struct result t;
+
+	run_case("insns", "indirect_megamorphic", "--cache-size=1M", &t);
+	result_free(&t);
+	run_case("smc_syscalls", "big_heap", "--cache-size=1M", &t);
+}
+
+static const struct { const char *name; void (*fn)(void); } built_in[] = {
+#define T(fn) { #fn, fn }
+	T(refuses_missing_program), T(refuses_not_executable), T(refuses_script),
+	T(refuses_other_elf), T(refuses_truncated_elf),
+	T(unsupported_calls_fork), T(unsupported_calls_vfork), T(unsupported_calls_clone),
+	T(unsupported_calls_execve), T(unsupported_handler_synchronous),
+	T(unsupported_handler_raised), T(unsupported_handler_asynchronous),
+	T(unsupported_unknown_syscall), T(unsupported_int_0x80), T(unsupported_undecodable),
+	T(smc_modes_differ_as_documented), T(stats_count_traps),
+	T(data_beside_code_keeps_blocks), T(guest_memory_not_executable),
+	T(log_names_blocks), T(single_instruction_blocks), T(small_code_cache),
+};
+
+/* --- making the list --------------------------------------------------------------- */
+
+static void run_test(void)
+{
+	struct run_test *rt = (struct run_test *)test_current;
+
+	switch (rt->kind) {
+	case TABLE:
+		run_program(rt->p);
+		break;
+	case GUEST:
+		run_guest_case(rt);
+		break;
+	case BUILT_IN:
+		rt->fn();
+		break;
+	}
+}
+
+static struct run_test *add(enum kind kind, const char *fmt, ...)
+{
+	struct run_test *rt = calloc(1, sizeof(*rt));
+	char *name;
+	va_list ap;
+
+	va_start(ap, fmt);
+	if (!rt || vasprintf(&name, fmt, ap) < 0)
+		exit(1);
+	va_end(ap);
+	rt->kind = kind;
+	rt->tc.name = name;
+	rt->tc.fn = run_test;
+	rt->tc.seconds = 200;	/* spawn_wait() has the limits that matter */
+	test_add(&rt->tc);
+	return rt;
+}
+
+static const char *const guest_prog[] = {
+	"insns", "insns-pie", "insns-dynamic", "insns-static-pie", "app_libc", "app_libc-static",
+	"smc_stores", "smc_places", "smc_places-pie", "smc_stack", "smc_stack-dynamic",
+	"smc_flow", "smc_flow-dynamic", "smc_syscalls",
+};
+
+static int add_guest(const char *guest)
+{
+	char path[PATH_MAX + 128], *argv[] = { path, "--list", NULL };
+	struct result r;
+
+	snprintf(path, sizeof(path), "%s/%s", guests, guest);
+	if (spawn_wait(argv, NULL, 20, &r) || r.status || !r.out_size) {
+		fprintf(stderr, "%s --list: status %d\n", path, r.status);
+		return -1;
+	}
+	for (char *s = strtok(r.out, "\n"); s; s = strtok(NULL, "\n")) {
+		struct run_test *rt = add(GUEST, "%s.%s", guest, s);
+
+		snprintf(rt->guest, sizeof(rt->guest), "%s", guest);
+		snprintf(rt->which, sizeof(rt->which), "%s", s);
+	}
+	result_free(&r);
+	return 0;
+}
+
+/* Words, deterministic, about 100 KB; and the same, packed. */
+static int write_words(void)
+{
+	static const char *const w[] = {
+		"the", "quick", "brown", "fox", "jumps", "over", "lazy", "dog", "and", "fix",
+		"dig", "fog", "apple", "banana", "zebra", "Quartz", "of", "a", "Xenon", "end",
+	};
+	char cmd[1024];
+	unsigned int x = 1;
+	FILE *f = fopen(words, "w");
+
+	if (!f)
+		return -1;
+	for (int line = 0; line < 3000; line++) {
+		fprintf(f, "%d %u", line % 97, x >> 16 & 1023);
+		for (int i = 0; i < 5; i++) {
+			x = x * 1103515245 + 12345;
+			fprintf(f, " %s", w[(x >> 16) % 20]);
+		}
+		fputc('\n', f);
+	}
+	if (fclose(f))
+		return -1;
+	/* whatever of these is missing here leaves an empty file */
+	snprintf(cmd, sizeof(cmd), "exec 2>/dev/null; gzip -n -c %s >%s.gz; bzip2 -c %s >%s.bz2;"
+		 "xz -1 -c %s >%s.xz", words, words, words, words, words, words);
+	return system(cmd) < 0 ? -1 : 0;
+}
+
+static void clean_up(void)
+{
+	char cmd[128];
+
+	snprintf(cmd, sizeof(cmd), "rm -rf %s", scratch);
+	if (system(cmd))
+		fprintf(stderr, "could not remove %s\n", scratch);
+}
+
+int main(int argc, char **argv)
+{
+	ssize_t n = readlink("/proc/self/exe", top, sizeof(top) - 1);
+	int status;
+
+	/* build/tests/translator/programs-BACKEND */
+	for (int i = 0; n > 0 && i < 3; i++) {
+		char *slash = strrchr(top, '/');
+
+		if (!slash)
+			return 1;
+		*slash = 0;
+	}
+	snprintf(guests, sizeof(guests), "%s/tests/translator/guest", top);
+	snprintf(data, sizeof(data), "%s/tests/translator/data", top);
+	snprintf(runner, sizeof(runner), "%s/bin/codewp-run", top);
+	backend = strrchr(argv[0], '-');
+	backend = backend ? backend + 1 : "auto";
+	snprintf(backend_opt, sizeof(backend_opt), "--backend=%s", backend);
+	snprintf(scratch, sizeof(scratch), "/tmp/codewp-programs.XXXXXX");
+	if (!mkdtemp(scratch))
+		return 1;
+	snprintf(words, sizeof(words), "%s/words", scratch);
+	if (write_words()) {
+		clean_up();
+		return 1;
+	}
+	/* a known environment; nothing of it may change what programs print */
+	setenv("LC_ALL", "C", 1);
+	setenv("GUEST_TEST", "value with spaces", 1);
+	unsetenv("LUA_INIT");
+	for (size_t i = 0; i < sizeof(built_in) / sizeof(built_in[0]); i++)
+		add(BUILT_IN, "%s", built_in[i].name)->fn = built_in[i].fn;
+	for (const struct program *p = programs; p->name; p++)
+		add(TABLE, "%s", p->name)->p = p;
+	for (size_t i = 0; i < sizeof(guest_prog) / sizeof(guest_prog[0]); i++)
+		if (add_guest(guest_prog[i])) {
+			clean_up();
+			return 1;
+		}
+	status = test_main(argc, argv);
+	clean_up();
+	return status;
+}
