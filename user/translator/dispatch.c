@@ -124,6 +124,16 @@ static void chain(struct tb *from, int slot, struct tb *to)
 		st.chains++;
 }
 
+/*
+ * The one index where an empty entry could match, since its guest address is
+ * CODEMAP_JC_EMPTY itself, stays as core_thread_init() set it.
+ */
+static void remember(struct cpu *cpu, const struct tb *tb)
+{
+	if ((tb->cm.pc & cpu->jc.mask) != (CODEMAP_JC_EMPTY & cpu->jc.mask))
+		codemap_jc_insert(&cpu->jc, &tb->cm);
+}
+
 /* ---- the fast way ---------------------------------------------------------------- */
 
 static void pending_view(struct codewp_view *view, void *pending)
@@ -205,7 +215,7 @@ uint64_t core_dispatch(struct cpu *cpu, const struct tb_exit *exit)
 	}
 	chain(from, slot, tb);
 	if (!exit)
-		codemap_jc_insert(&cpu->jc, &tb->cm);
+		remember(cpu, tb);
 	return (uint64_t)tb->cm.entry;
 }
 
@@ -235,7 +245,7 @@ enum cpu_exit core_run(struct cpu *cpu)
 		}
 		if (cpu->last_tb)
 			chain(cpu->last_tb, cpu->last_slot, tb);
-		codemap_jc_insert(&cpu->jc, &tb->cm);
+		remember(cpu, tb);
 		cpu->last_tb = NULL;
 		cache_enter(cpu);
 		if (core_enter(cpu, tb->cm.entry) == LEAVE_EXIT)
@@ -418,6 +428,8 @@ int core_thread_init(struct cpu *cpu)
 		err = smc_thread_init(cpu);
 	if (err)
 		return err;
+	/* An address that belongs to another index: never found here. */
+	cpu->jc.e[CODEMAP_JC_EMPTY & cpu->jc.mask].pc = CODEMAP_JC_EMPTY + 1;
 	cpu->next = all_cpus;
 	all_cpus = cpu;
 	return 0;
