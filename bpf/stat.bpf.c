@@ -85,7 +85,7 @@ static __always_inline struct page_stat *get_page(__u32 space, __u32 id, __u64 p
 	struct page_key key = { .page = page, .id = id, .space = space };
 	static const struct page_stat zero;
 	struct page_stat *v;
-	long err;
+	int err;	/* before 6.4 the upper half of the result is garbage */
 
 	v = bpf_map_lookup_elem(&pages, &key);
 	if (v)
@@ -122,7 +122,7 @@ static __always_inline void written(struct page_stat *v, __u64 ip)
 /* ---- the module -------------------------------------------------------- */
 
 SEC("raw_tp/codewp_view")
-int BPF_PROG(on_view, __u32 view, bool create, __u64 length)
+int BPF_PROG(on_view, __u64 length, __u32 view, __u32 create)
 {
 	__u32 tgid = current_tgid();
 
@@ -132,8 +132,8 @@ int BPF_PROG(on_view, __u32 view, bool create, __u64 length)
 }
 
 SEC("raw_tp/codewp_trap")
-int BPF_PROG(on_trap, __u32 view, __u64 cookie, __u64 pgoff, __u64 offset,
-	     __u64 addr, __u64 ip, __u32 how)
+int BPF_PROG(on_trap, __u64 cookie, __u64 pgoff, __u64 offset, __u64 addr,
+	     __u64 ip, __u32 view, __u32 how)
 {
 	struct page_stat *v;
 
@@ -142,7 +142,8 @@ int BPF_PROG(on_trap, __u32 view, __u64 cookie, __u64 pgoff, __u64 offset,
 	if (how >= HOW_MAX)
 		how = HOW_OTHER;
 	add(&totals.traps[how], 1);
-	v = get_page(SPACE_VIEW, view, pgoff);
+	/* pgoff counts from the start of the file, not of the view */
+	v = get_page(SPACE_VIEW, view, offset >> PAGE_SHIFT);
 	if (!v)
 		return 0;
 	add(&v->traps[how], 1);
@@ -152,8 +153,7 @@ int BPF_PROG(on_trap, __u32 view, __u64 cookie, __u64 pgoff, __u64 offset,
 }
 
 SEC("raw_tp/codewp_arm")
-int BPF_PROG(on_arm, __u32 view, __u64 offset, __u64 length, __u32 flags,
-	     __u64 done)
+int BPF_PROG(on_arm, __u64 offset, __u64 length, __u64 done, __u32 view)
 {
 	if (wanted_view(view))
 		add(&totals.arms, done >> PAGE_SHIFT);
@@ -161,8 +161,7 @@ int BPF_PROG(on_arm, __u32 view, __u64 offset, __u64 length, __u32 flags,
 }
 
 SEC("raw_tp/codewp_disarm")
-int BPF_PROG(on_disarm, __u32 view, __u64 offset, __u64 length, __u32 flags,
-	     __u64 done)
+int BPF_PROG(on_disarm, __u64 offset, __u64 length, __u64 done, __u32 view)
 {
 	if (wanted_view(view))
 		add(&totals.disarms, done >> PAGE_SHIFT);
@@ -170,7 +169,7 @@ int BPF_PROG(on_disarm, __u32 view, __u64 offset, __u64 length, __u32 flags,
 }
 
 SEC("raw_tp/codewp_overflow")
-int BPF_PROG(on_overflow, __u32 view)
+int BPF_PROG(on_overflow, __u64 dropped, __u32 view)
 {
 	if (wanted_view(view))
 		add(&totals.overflows, 1);

@@ -17,7 +17,7 @@ $(TB)/fake/codewp-%: $(BUILD)/bin/codewp-%
 	$(Q)cp $< $@
 
 $(TB)/usdt_counts: | $(TB_FAKE)
-$(TB)/tools_args: | $(addprefix $(BUILD)/bin/,codewp codewp-stat codewp-top codewp-doctor)
+$(TB)/tools_args $(TB)/kernel_counts: | $(addprefix $(BUILD)/bin/,codewp codewp-stat codewp-top codewp-doctor)
 
 $(TB)/%: $(BUILD)/obj/tests/bpf/%.o $(TB_UTIL)
 	$(call msg,LD,$@)
@@ -25,4 +25,4 @@ $(TB)/%: $(BUILD)/obj/tests/bpf/%.o $(TB_UTIL)
 	$(Q)$(CC) $(CFLAGS) -o $@ $^ -pthread
 
 TESTS_HOST += $(TB)/usdt_counts $(TB)/tools_args
-TESTS_VM += $(TB)/usdt_counts $(TB)/tools_args
+TESTS_VM += $(addprefix $(TB)/,usdt_counts tools_args kernel_counts)

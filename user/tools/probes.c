@@ -41,11 +41,11 @@ struct probes {
 static const struct tp {
 	const char *name, *fields;
 } tracepoints[] = {
-	{ "codewp_view", "view create length" },
-	{ "codewp_trap", "view cookie pgoff offset addr ip how" },
-	{ "codewp_arm", "view offset length flags done" },
-	{ "codewp_disarm", "view offset length flags done" },
-	{ "codewp_overflow", "view" },
+	{ "codewp_view", "length view create" },
+	{ "codewp_trap", "cookie pgoff offset addr ip view how" },
+	{ "codewp_arm", "offset length done view flags" },
+	{ "codewp_disarm", "offset length done view flags" },
+	{ "codewp_overflow", "dropped view" },
 };
 
 #define NTRACEPOINTS (sizeof(tracepoints) / sizeof(tracepoints[0]))
