@@ -51,6 +51,7 @@ struct codemap_tb {
 	uint16_t last[2];
 	uint32_t gen[2];	/* generation of each page before its first byte was read */
 	void *entry;		/* host code */
+	uint64_t seq[2];	/* codemap_begin() of each page, or 0: not compared */
 
 	/* the code map's */
 	struct codemap_tb *page_next[2];	/* low bit: which slot of the next */
@@ -118,9 +119,9 @@ struct codemap_page *codemap_find_alloc(struct codemap *map, uint64_t page);
 /*
  * tb_link_page: publish. Under the lock of the TB's pages: coverage, compare the
  * generations, page lists, then the hash. Returns tb; or a TB with the same key
- * that was faster; or NULL with *err -ESTALE (a page was written since), -ENOMEM
- * or -EINVAL (page index, first or last out of range). When it does not return
- * tb, nothing refers to tb, and it may be freed or inserted again at once.
+ * that was faster; or NULL with *err -ESTALE (a page was written or held since),
+ * -ENOMEM or -EINVAL (page index, first or last out of range). When it does not
+ * return tb, nothing refers to tb, and it may be freed or inserted again at once.
  */
 struct codemap_tb *codemap_insert(struct codemap *map, struct codemap_tb *tb,
 				  int *err);
@@ -140,10 +141,8 @@ bool codemap_chain(struct codemap *map, struct codemap_tb *tb, int slot,
 
 /*
  * Does a write of bytes [first, last] of the page touch a translated byte? Takes
- * at most 64 loads, however many TBs the page has. Without a lock a "no" stays
- * true only for a write that raised the page's generation before (a trap did):
- * the TB that comes at this moment is then refused as stale. All other writers
- * ask and write under codemap_lock_page(). A "yes" may be out of date.
+ * at most 64 loads, however many TBs the page has. A "no" stays true only under
+ * codemap_lock_page(): ask, write, unlock. A "yes" may be out of date.
  */
 bool codemap_hits(struct codemap *map, uint64_t page, unsigned int first,
 		  unsigned int last);
@@ -172,7 +171,22 @@ void codemap_unchain_all(struct codemap *map);
  * published on it: invalidate, then make the store visible, then unlock. Lookups,
  * chaining and invalidations by others go on. Neither page needs to have a
  * descriptor. Not nested; codemap_insert() under it would deadlock.
+ *
+ * A store made under it (through an alias, which no arm stops) comes after the
+ * trap that raised the generation: a translator that read the new generation
+ * and then the old byte would pass the comparison of generations. With several
+ * threads it therefore calls codemap_begin() for each page before the first byte
+ * is read, and puts the number (never 0) into tb->seq: codemap_insert() refuses
+ * (-ESTALE) if the page was held since. codemap_begin() waits for a holder.
+ *
+ * With several threads two more orders count (tests/codemap/stress.c shows what
+ * happens otherwise). A translator takes both numbers, this and the generation,
+ * before it arms, or sees in the same page-state word that the page is still
+ * armed: one that was disarmed between arm and generation would pass. And a page
+ * is disarmed after its TBs are dead and under the hold: disarmed first, another
+ * thread writes it without a trap while they live.
  */
+uint64_t codemap_begin(struct codemap *map, uint64_t page);
 void codemap_lock_page(struct codemap *map, uint64_t page, uint64_t page2);
 void codemap_unlock_page(struct codemap *map, uint64_t page, uint64_t page2);
 

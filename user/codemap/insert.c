@@ -54,15 +54,14 @@ static bool valid(const struct codemap *map, const struct codemap_tb *tb)
 	return true;
 }
 
-/* Was no byte of the TB's pages written since it read them? */
-static bool fresh(struct codemap *map, const struct codemap_tb *tb)
+/* Was no byte of the page written since the TB's bytes were read? */
+static bool page_fresh(struct codemap *map, const struct codemap_tb *tb, unsigned int s)
 {
-	if (!map->ops.page_gen)
-		return true;
-	if (map->ops.page_gen(map->arg, tb->page[0]) != tb->gen[0])
+	/* The stripe's lock is held: nobody is about to write. */
+	if (tb->seq[s] && codemap_begin(map, tb->page[s]) != tb->seq[s])
 		return false;
-	return tb->page[1] == CODEMAP_NO_PAGE ||
-	       map->ops.page_gen(map->arg, tb->page[1]) == tb->gen[1];
+	return !map->ops.page_gen ||
+	       map->ops.page_gen(map->arg, tb->page[s]) == tb->gen[s];
 }
 
 struct codemap_tb *codemap_insert(struct codemap *map, struct codemap_tb *tb,
@@ -71,7 +70,7 @@ struct codemap_tb *codemap_insert(struct codemap *map, struct codemap_tb *tb,
 	struct codemap_page *p[2] = { NULL, NULL };
 	struct codemap_tb *found = NULL;
 	unsigned int slots = tb->page[1] == CODEMAP_NO_PAGE ? 1 : 2;
-	bool is_fresh;
+	bool fresh = true;
 
 	*err = 0;
 	if (!valid(map, tb)) {
@@ -86,7 +85,7 @@ struct codemap_tb *codemap_insert(struct codemap *map, struct codemap_tb *tb,
 		}
 	}
 
-	codemap_lock_page(map, tb->page[0], tb->page[1]);
+	cm_stripes_lock(map, tb->page[0], tb->page[1]);
 	cm_pages_lock(p[0], p[1]);
 	/*
 	 * Coverage first, then the generations: a writer that raises one after
@@ -94,22 +93,23 @@ struct codemap_tb *codemap_insert(struct codemap *map, struct codemap_tb *tb,
 	 */
 	for (unsigned int s = 0; s < slots; s++)
 		cm_page_cover(p[s], tb->first[s], tb->last[s]);
-	is_fresh = fresh(map, tb);
-	if (is_fresh) {
+	for (unsigned int s = 0; s < slots; s++)
+		fresh = fresh && page_fresh(map, tb, s);
+	if (fresh) {
 		for (unsigned int s = 0; s < slots; s++)
 			cm_page_link(p[s], tb, s);
 		found = cm_hash_add(map, tb);
 	}
-	if (!is_fresh || found) {
+	if (!fresh || found) {
 		for (unsigned int s = 0; s < slots; s++) {
 			cm_page_unlink(p[s], tb, s);
 			cm_page_recover(p[s], tb->first[s], tb->last[s]);
 		}
 	}
 	cm_pages_unlock(p[0], p[1]);
-	codemap_unlock_page(map, tb->page[0], tb->page[1]);
+	cm_stripes_unlock(map, tb->page[0], tb->page[1]);
 
-	if (!is_fresh) {
+	if (!fresh) {
 		*err = -ESTALE;
 		return NULL;
 	}

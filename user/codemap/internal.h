@@ -48,6 +48,12 @@ struct cm_table {
 	uintptr_t bucket[];
 };
 
+/* @seq is odd while codemap_lock_page() holds @lock; insert leaves it alone. */
+struct cm_stripe {
+	uint32_t lock;
+	uint64_t seq;
+};
+
 struct codemap {
 	struct codemap_ops ops;
 	void *arg;
@@ -64,7 +70,7 @@ struct codemap {
 	uint32_t caches_lock;
 	struct codemap_jc *caches;
 
-	uint32_t publish[CM_STRIPES];
+	struct cm_stripe stripe[CM_STRIPES];
 };
 
 /* A TB and one of its two slots in a word. */
@@ -106,6 +112,9 @@ static inline void cm_page_unlock(struct codemap_page *p)
 /* Both pages of a TB in the right order; @q may be NULL or @p. */
 void cm_pages_lock(struct codemap_page *p, struct codemap_page *q);
 void cm_pages_unlock(struct codemap_page *p, struct codemap_page *q);
+/* Exclude who publishes and who writes: the lock of codemap_lock_page(). */
+void cm_stripes_lock(struct codemap *map, uint64_t page, uint64_t page2);
+void cm_stripes_unlock(struct codemap *map, uint64_t page, uint64_t page2);
 void cm_page_cover(struct codemap_page *p, unsigned int first, unsigned int last);
 /* Make the coverage of bytes [first, last] what the list says. */
 void cm_page_recover(struct codemap_page *p, unsigned int first, unsigned int last);

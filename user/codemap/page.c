@@ -131,22 +131,59 @@ static void stripes(uint64_t page, uint64_t page2, unsigned int *a, unsigned int
 	*b = x < y ? y : x;
 }
 
-void codemap_lock_page(struct codemap *map, uint64_t page, uint64_t page2)
+void cm_stripes_lock(struct codemap *map, uint64_t page, uint64_t page2)
 {
 	unsigned int a, b;
 
 	stripes(page, page2, &a, &b);
-	cm_lock(&map->publish[a], CM_PUBLISH, a);
+	cm_lock(&map->stripe[a].lock, CM_PUBLISH, a);
 	if (b != a)
-		cm_lock(&map->publish[b], CM_PUBLISH, b);
+		cm_lock(&map->stripe[b].lock, CM_PUBLISH, b);
+}
+
+void cm_stripes_unlock(struct codemap *map, uint64_t page, uint64_t page2)
+{
+	unsigned int a, b;
+
+	stripes(page, page2, &a, &b);
+	if (b != a)
+		cm_unlock(&map->stripe[b].lock);
+	cm_unlock(&map->stripe[a].lock);
+}
+
+/* A hold begins or ends. Both sides of it order the caller's stores. */
+static void stripes_step(struct codemap *map, uint64_t page, uint64_t page2)
+{
+	unsigned int a, b;
+
+	stripes(page, page2, &a, &b);
+	/* Pairs with the load in codemap_begin(). */
+	__atomic_fetch_add(&map->stripe[a].seq, 1, __ATOMIC_SEQ_CST);
+	if (b != a)
+		__atomic_fetch_add(&map->stripe[b].seq, 1, __ATOMIC_SEQ_CST);
+}
+
+void codemap_lock_page(struct codemap *map, uint64_t page, uint64_t page2)
+{
+	cm_stripes_lock(map, page, page2);
+	stripes_step(map, page, page2);
 }
 
 void codemap_unlock_page(struct codemap *map, uint64_t page, uint64_t page2)
 {
-	unsigned int a, b;
+	stripes_step(map, page, page2);
+	cm_stripes_unlock(map, page, page2);
+}
 
-	stripes(page, page2, &a, &b);
-	if (b != a)
-		cm_unlock(&map->publish[b]);
-	cm_unlock(&map->publish[a]);
+uint64_t codemap_begin(struct codemap *map, uint64_t page)
+{
+	struct cm_stripe *st = &map->stripe[page % CM_STRIPES];
+	unsigned int turns = 0;
+	uint64_t seq;
+
+	/* Pairs with stripes_step(): a hold that has ended is seen whole. */
+	while ((seq = __atomic_load_n(&st->seq, __ATOMIC_SEQ_CST)) & 1)
+		cm_relax(&turns);
+	/* Never 0, which stands for "not asked". */
+	return seq + 2;
 }
