@@ -1,0 +1,2 @@
+# Libraries of the memory tests in tests/kmod.
+LDLIBS_ksyscall_uring := -luring
