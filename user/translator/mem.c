@@ -1,0 +1,345 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+/*
+ * What the core asks of guest memory: the class of a code page, its number, its
+ * alias; and the runtime's own region.
+ *
+ * The classes (Documentation/translator.rst): shared shmem is in a view from
+ * the start. Private anonymous memory moves into a private view when code is
+ * first run from a piece that the guest can write. Stack, brk heap, private file
+ * mappings: their blocks check their own bytes while the guest can write them,
+ * and need nothing while it cannot, since mem_sys.c sees that change.
+ *
+ * Functions marked so run in the upcall: general registers only, no libc.
+ * Not locked (mem.h).
+ */
+#include "mem.h"
+#include "raw_syscall.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <sys/mman.h>
+
+#define PROMOTE_WHOLE	(4UL << 20)	/* a mapping up to this moves as one */
+#define PROMOTE_PIECE	(2UL << 20)	/* of a larger one, this much */
+
+/* Generations of guest-virtual pages: mem_forget_code() raises them. */
+#define GENS 4096
+static uint32_t text_gen[GENS];
+
+static uint64_t arena_next = RUNTIME_ARENA;
+
+/* Guest memory is never executable for the host, but what runs can be read. */
+int host_prot(int prot)
+{
+	if (prot & PROT_EXEC)
+		prot = (prot & ~PROT_EXEC) | PROT_READ;
+	return prot;
+}
+
+void *mem_runtime_map(size_t size, int prot)
+{
+	void *p;
+
+	size = PAGE_UP(size);
+	p = mmap((void *)arena_next, size, prot, MAP_PRIVATE | MAP_ANONYMOUS |
+		 MAP_FIXED_NOREPLACE | MAP_NORESERVE, -1, 0);
+	if (p == MAP_FAILED)
+		return NULL;
+	arena_next += size + PAGE;	/* a hole after each */
+	return p;
+}
+
+/* ---- code pages ---------------------------------------------------------- */
+
+static void copy_to_alias(char *to, const char *from, uint64_t len)
+{
+	for (uint64_t p = 0; p < len; p += PAGE) {
+		const uint64_t *q = (const uint64_t *)(from + p);
+		unsigned int i = 0;
+
+		/* A page that was never touched stays a hole. */
+		while (i < PAGE / 8 && !q[i])
+			i++;
+		if (i < PAGE / 8)
+			__builtin_memcpy(to + p, from + p, PAGE);
+	}
+}
+
+/**
+ * mem_promote() - move the piece of private anonymous memory around gva into a
+ *		   private view
+ * @r: its region; invalid afterwards
+ * @gva: the page where code is about to run
+ *
+ * No other thread runs meanwhile (there is none yet).
+ *
+ * Return: 0 or -errno, and then nothing has changed.
+ */
+int mem_promote(struct region *r, uint64_t gva)
+{
+	uint64_t start = r->start, end = r->end, voff;
+	struct region n = *r;
+	struct mview *mv;
+	void *addr;
+	int err;
+
+	if (end - start > PROMOTE_WHOLE) {
+		uint64_t piece = gva & ~(PROMOTE_PIECE - 1);
+
+		if (start < piece)
+			start = piece;
+		if (end > piece + PROMOTE_PIECE)
+			end = piece + PROMOTE_PIECE;
+	}
+	err = map_reserve(3);
+	if (!err)
+		err = view_private_alloc(end - start, &mv, &voff);
+	if (err)
+		return err;
+	copy_to_alias(mv->alias + voff, (const char *)start, end - start);
+	addr = (void *)start;
+	err = codewp_map(mv->view, &addr, end - start, voff, host_prot(n.prot),
+			 MAP_FIXED | MAP_NORESERVE);
+	if (err) {
+		view_private_free(mv, voff, end - start);
+		return err;
+	}
+	map_remove(start, end);
+	n.start = start;
+	n.end = end;
+	n.kind = R_PVIEW;
+	n.mv = mv;
+	n.voff = voff;
+	map_add(&n);
+	st.promoted_pages += (end - start) / PAGE;
+	return 0;
+}
+
+static int in_view(struct region *r, uint64_t gva, struct mem_code *mc)
+{
+	uint64_t voff = r->voff + gva - r->start;
+	struct codewp_arm_result res = { 0 };
+	const uint32_t *state = codewp_page_states(r->mv->view);
+	int err;
+
+	err = codewp_arm(r->mv->view, voff, PAGE,
+			 r->mv->shared ? CODEWP_OPEN : CODEWP_KEEP, &res);
+	if (err)
+		return err;
+	st.arms++;
+	mc->page = r->mv->base + (voff >> 12);
+	mc->gen = __atomic_load_n(&state[voff >> 12], __ATOMIC_ACQUIRE) >> 8;
+	/* Somebody holds the page for I/O, and writes to it without a trap. */
+	mc->class = res.foreign ? MEM_CHECKED : MEM_VIEW;
+	return 0;
+}
+
+int mem_code_page(uint64_t gva, struct mem_code *mc)
+{
+	struct region *r = map_at(gva);
+	char probe;
+
+	mc->class = MEM_NONE;
+	mc->page = gva >> 12;
+	mc->gen = 0;
+	mc->fault_code = SEGV_MAPERR;
+	if (!r)
+		return 0;
+	if (!(r->prot & PROT_EXEC)) {
+		mc->fault_code = SEGV_ACCERR;
+		return 0;
+	}
+	if (r->kind == R_ANON && (r->prot & PROT_WRITE) && !mem_promote(r, gva))
+		r = map_at(gva);
+	/* A page past the end of its file is mapped, but is not there. */
+	if (guest_copy(&probe, (const void *)gva, 1))
+		return 0;
+
+	r->code = true;
+	switch (r->kind) {
+	case R_PVIEW:
+	case R_SHM:
+		return in_view(r, gva, mc);
+	case R_SHARED:
+		mc->class = MEM_CHECKED;
+		break;
+	case R_FILE:
+		mc->class = r->checked || r->prot & PROT_WRITE ? MEM_CHECKED : MEM_TEXT;
+		break;
+	default:
+		/* R_ANON here was refused a view: its blocks check themselves. */
+		mc->class = r->prot & PROT_WRITE ? MEM_CHECKED : MEM_TEXT;
+	}
+	mc->gen = mem_page_gen(NULL, mc->page);
+	return 0;
+}
+
+/* Called in the upcall. */
+uint32_t mem_page_gen(void *unused, uint64_t page)
+{
+	struct mview *mv = view_by_page(page);
+	const uint32_t *state;
+
+	if (!mv)
+		return __atomic_load_n(&text_gen[page % GENS], __ATOMIC_ACQUIRE);
+	state = codewp_page_states(mv->view);
+	return __atomic_load_n(&state[page - mv->base], __ATOMIC_ACQUIRE) >> 8;
+}
+
+static void forget_view_code(const struct region *r, uint64_t from, uint64_t to)
+{
+	uint64_t page = r->mv->base + ((r->voff + from - r->start) >> 12);
+
+	for (uint64_t n = (to - from) >> 12; n; n--)
+		core_invalidate_page(page++, 0, PAGE - 1);
+}
+
+static void forget_page_code(uint64_t from, uint64_t to)
+{
+	uint64_t last = to >> 12;
+
+	if (last > (from >> 12) + GENS)
+		last = (from >> 12) + GENS;
+	for (uint64_t p = from >> 12; p < last; p++)
+		__atomic_add_fetch(&text_gen[p % GENS], 1, __ATOMIC_RELEASE);
+	core_invalidate_range(from, to);
+}
+
+/**
+ * mem_forget_code() - the guest's calls changed [start, end): no translation of
+ *		       the old bytes or of the old protection may live on
+ */
+void mem_forget_code(uint64_t start, uint64_t end)
+{
+	for (struct region *r; start < end; start = r->end) {
+		uint64_t from, to;
+
+		r = map_next(start);
+		if (!r || r->start >= end)
+			return;
+		if (!r->code)
+			continue;
+		from = start > r->start ? start : r->start;
+		to = end < r->end ? end : r->end;
+		if (r->kind == R_PVIEW || r->kind == R_SHM)
+			forget_view_code(r, from, to);
+		else
+			forget_page_code(from, to);
+		if (from == r->start && to == r->end)
+			r->code = false;
+	}
+}
+
+uint64_t mem_view_page(struct codewp_view *view, uint64_t voff)
+{
+	struct mview *mv = view_find(view);
+
+	return mv ? mv->base + (voff >> 12) : CODEMAP_NO_PAGE;
+}
+
+/* Called in the upcall. */
+void *mem_alias(uint64_t gva, size_t len)
+{
+	struct region *r = map_at(gva);
+
+	if (!r || (r->kind != R_PVIEW && r->kind != R_SHM) || gva + len > r->end)
+		return NULL;
+	return r->mv->alias + r->voff + (gva - r->start);
+}
+
+/* Called in the upcall. */
+int mem_open_page(uint64_t gva)
+{
+	struct region *r = map_at(gva);
+
+	if (!r || (r->kind != R_PVIEW && r->kind != R_SHM))
+		return 0;
+	return codewp_disarm(r->mv->view, PAGE_DOWN(r->voff + gva - r->start), PAGE);
+}
+
+/* Called in the upcall. */
+bool mem_private(uint64_t gva)
+{
+	struct region *r = map_at(gva);
+
+	return r && r->kind == R_PVIEW;
+}
+
+uint64_t mem_page_gva(uint64_t page)
+{
+	struct mview *mv = view_by_page(page);
+	struct region *r;
+
+	if (!mv)
+		return page << 12;
+	for (size_t i = 0; (r = map_index(i)); i++) {
+		uint64_t voff = (page - mv->base) << 12;
+
+		if (r->mv == mv && voff >= r->voff && voff < r->voff + r->end - r->start)
+			return r->start + voff - r->voff;
+	}
+	return 0;
+}
+
+/* ---- copies -------------------------------------------------------------- */
+
+/* The bytes of a view's page that is armed cannot be written by the kernel on
+ * some backends, nor by us: they are opened first, and reported as written.
+ */
+void mem_kernel_write(uint64_t addr, uint64_t len)
+{
+	struct region *r;
+
+	if (!len || addr >= TASK_END ||
+	    codewp_backend_info(the_ctx)->can & CODEWP_CAN_KERNEL_WRITES)
+		return;
+	if (len > TASK_END - addr)
+		len = TASK_END - addr;
+	for (r = map_next(addr); r && r->start < addr + len; r = map_next(r->end)) {
+		uint64_t from = addr > r->start ? addr : r->start;
+		uint64_t to = addr + len < r->end ? addr + len : r->end;
+
+		if (r->kind == R_PVIEW || r->kind == R_SHM)
+			codewp_kernel_write_addr(the_ctx, (void *)from, to - from);
+	}
+}
+
+int guest_read(void *dst, uint64_t gva, size_t len)
+{
+	if (gva > TASK_END || len > TASK_END - gva)
+		return -EFAULT;
+	return guest_copy(dst, (const void *)gva, len) ? -EFAULT : 0;
+}
+
+int guest_write(uint64_t gva, const void *src, size_t len)
+{
+	if (gva > TASK_END || len > TASK_END - gva)
+		return -EFAULT;
+	mem_kernel_write(gva, len);
+	return guest_copy((void *)gva, src, len) ? -EFAULT : 0;
+}
+
+/**
+ * guest_strncpy() - copy a string out of guest memory
+ * @size: of dst, not 0
+ *
+ * Return: its length; -EFAULT; -ENAMETOOLONG when it does not fit.
+ */
+long guest_strncpy(char *dst, uint64_t gva, size_t size)
+{
+	size_t n = 0;
+
+	while (n < size) {
+		size_t chunk = PAGE - (gva + n) % PAGE;
+
+		if (chunk > size - n)
+			chunk = size - n;
+		if (guest_read(dst + n, gva + n, chunk))
+			return -EFAULT;
+		for (size_t i = 0; i < chunk; i++)
+			if (!dst[n + i])
+				return n + i;
+		n += chunk;
+	}
+	return -ENAMETOOLONG;
+}

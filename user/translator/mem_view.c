@@ -1,0 +1,369 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+/*
+ * The views behind guest memory.
+ *
+ * Private views hold what was private anonymous memory until code ran from it;
+ * ranges of them are handed out and taken back. Shared views are one or more per
+ * shmem file that the guest maps shared, and go with their last mapping, so that
+ * the guest can seal its file then.
+ *
+ * Owns the table of views and their code-map page numbers. Lookups run in
+ * upcalls: they use no libc. Not locked (mem.h).
+ */
+#include "mem.h"
+#include "fd.h"
+#include "raw_syscall.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define FIRST_PAGE	(1UL << 36)	/* guest-virtual page numbers are below */
+#define PRIVATE_BYTES	(256UL << 20)	/* least size of a private view */
+#define SLACK_BYTES	(1UL << 20)	/* a shared file may grow a little */
+
+static struct mview **views;		/* by ascending base */
+static size_t nr_views, cap_views;
+static uint64_t next_page = FIRST_PAGE;
+
+struct mview *view_by_page(uint64_t page)
+{
+	size_t lo = 0, hi = nr_views;
+
+	while (lo < hi) {
+		size_t mid = (lo + hi) / 2;
+		struct mview *mv = views[mid];
+
+		if (page < mv->base)
+			hi = mid;
+		else if (page >= mv->base + (mv->len >> 12))
+			lo = mid + 1;
+		else
+			return mv;
+	}
+	return NULL;
+}
+
+struct mview *view_find(const struct codewp_view *view)
+{
+	for (size_t i = 0; i < nr_views; i++)
+		if (views[i]->view == view)
+			return views[i];
+	return NULL;
+}
+
+void mem_for_each_view(void (*fn)(struct codewp_view *view, void *arg), void *arg)
+{
+	/* Views share the first one's ring, but may outlive it. */
+	for (size_t i = 0; i < nr_views; i++)
+		fn(views[i]->view, arg);
+}
+
+/* Takes over memfd, which is guarded already. */
+static int view_new(int memfd, uint64_t file_off, uint64_t len, bool shared,
+		    struct mview **out)
+{
+	struct codewp_view_opts opts = { .sz = sizeof(opts) };
+	struct mview *mv, **p;
+	void *alias;
+	int err;
+
+	if (nr_views == cap_views) {
+		p = realloc(views, (cap_views * 2 + 16) * sizeof(*p));
+		if (!p)
+			goto nomem;
+		views = p;
+		cap_views = cap_views * 2 + 16;
+	}
+	mv = calloc(1, sizeof(*mv));
+	if (!mv)
+		goto nomem;
+	mv->memfd = memfd;
+	mv->file_off = file_off;
+	mv->len = len;
+	mv->base = next_page;
+	mv->shared = shared;
+	opts.private_view = !shared;
+	opts.clients = 1;	/* CODEWP_CLIENT_CODE */
+	opts.cookie = mv->base;
+
+	fd_open_begin();
+	err = codewp_view_create(the_ctx, &mv->view, memfd, file_off, len, &opts);
+	if (!err) {
+		err = codewp_alias(mv->view, &alias);
+		if (err)
+			codewp_view_destroy(mv->view);
+	}
+	fd_open_end();
+	if (err) {
+		free(mv);
+		close(memfd);
+		return err;
+	}
+	mv->alias = alias;
+	/* A page between two views belongs to none. */
+	next_page += (len >> 12) + 1;
+	views[nr_views++] = mv;
+	st.views++;
+	*out = mv;
+	return 0;
+nomem:
+	close(memfd);
+	return -ENOMEM;
+}
+
+static int new_memfd(const char *name, uint64_t len)
+{
+	int fd, err;
+
+	fd_open_begin();
+	fd = memfd_create(name, MFD_CLOEXEC);
+	fd = fd < 0 ? -errno : fd_guard(fd);
+	fd_open_end();
+	if (fd >= 0 && ftruncate(fd, len)) {
+		err = -errno;
+		close(fd);
+		return err;
+	}
+	return fd;
+}
+
+static void view_drop(struct mview *mv)
+{
+	size_t i = 0;
+
+	while (views[i] != mv)
+		i++;
+	nr_views--;
+	for (; i < nr_views; i++)
+		views[i] = views[i + 1];
+	codewp_view_destroy(mv->view);
+	close(mv->memfd);
+	free(mv->free);
+	free(mv);
+}
+
+/* ---- private ------------------------------------------------------------- */
+
+static int span_insert(struct mview *mv, size_t i, uint64_t start, uint64_t end)
+{
+	if (mv->nr_free == mv->cap_free) {
+		size_t n = mv->cap_free * 2 + 16;
+		struct span *p = realloc(mv->free, n * sizeof(*p));
+
+		if (!p)
+			return -ENOMEM;
+		mv->free = p;
+		mv->cap_free = n;
+	}
+	for (size_t k = mv->nr_free++; k > i; k--)
+		mv->free[k] = mv->free[k - 1];
+	mv->free[i].start = start;
+	mv->free[i].end = end;
+	return 0;
+}
+
+static void span_delete(struct mview *mv, size_t i)
+{
+	mv->nr_free--;
+	for (; i < mv->nr_free; i++)
+		mv->free[i] = mv->free[i + 1];
+}
+
+/**
+ * view_private_alloc() - take room in a private view
+ * @len: bytes, page aligned
+ * @out: the view
+ * @voff: offset in it; its content is zero
+ *
+ * Return: 0 or -errno.
+ */
+int view_private_alloc(uint64_t len, struct mview **out, uint64_t *voff)
+{
+	uint64_t size = len > PRIVATE_BYTES ? len : PRIVATE_BYTES;
+	struct mview *mv;
+	int fd, err;
+
+	for (size_t v = 0; v < nr_views; v++) {
+		mv = views[v];
+		for (size_t i = 0; !mv->shared && i < mv->nr_free; i++) {
+			struct span *s = &mv->free[i];
+
+			if (s->end - s->start < len)
+				continue;
+			*voff = s->start;
+			*out = mv;
+			s->start += len;
+			if (s->start == s->end)
+				span_delete(mv, i);
+			return 0;
+		}
+	}
+	fd = new_memfd("codewp-private", size);
+	if (fd < 0)
+		return fd;
+	err = view_new(fd, 0, size, false, &mv);
+	if (err)
+		return err;
+	if (len < size) {
+		err = span_insert(mv, 0, len, size);
+		if (err) {
+			view_drop(mv);
+			return err;
+		}
+	}
+	*voff = 0;
+	*out = mv;
+	return 0;
+}
+
+/**
+ * view_punch() - make a range of a view's file read as zero again
+ *
+ * The pages leave the file, and with them every armed page table entry. A
+ * backend that keeps the armed state itself is told first.
+ *
+ * Return: 0 or -errno.
+ */
+int view_punch(struct mview *mv, uint64_t voff, uint64_t len)
+{
+	int err = codewp_disarm(mv->view, voff, len);
+
+	if (err)
+		return err;
+	if (fallocate(mv->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+		      mv->file_off + voff, len))
+		return -errno;
+	return 0;
+}
+
+/**
+ * view_private_free() - give a range back; nothing maps it any more
+ *
+ * When it cannot be emptied or noted down it is lost, never handed out again.
+ */
+void view_private_free(struct mview *mv, uint64_t voff, uint64_t len)
+{
+	uint64_t end = voff + len;
+	size_t i = 0;
+
+	if (view_punch(mv, voff, len))
+		return;
+	while (i < mv->nr_free && mv->free[i].start < voff)
+		i++;
+	if (i && mv->free[i - 1].end == voff) {
+		mv->free[i - 1].end = end;
+		if (i < mv->nr_free && mv->free[i].start == end) {
+			mv->free[i - 1].end = mv->free[i].end;
+			span_delete(mv, i);
+		}
+	} else if (i < mv->nr_free && mv->free[i].start == end) {
+		mv->free[i].start = voff;
+	} else {
+		span_insert(mv, i, voff, end);
+	}
+}
+
+/* ---- shared -------------------------------------------------------------- */
+
+static struct mview *shm_lookup(dev_t dev, ino_t ino, uint64_t off, uint64_t len)
+{
+	for (size_t i = 0; i < nr_views; i++) {
+		struct mview *mv = views[i];
+
+		if (mv->shared && mv->dev == dev && mv->ino == ino &&
+		    off >= mv->file_off && off + len <= mv->file_off + mv->len)
+			return mv;
+	}
+	return NULL;
+}
+
+/**
+ * view_shm_get() - the view of a shmem file
+ * @fd: the guest's descriptor, open for reading at least
+ * @off: first byte that is to be mapped, page aligned
+ * @len: bytes, page aligned
+ * @out: a view that covers them
+ *
+ * Two views may cover the same bytes: code found through either is told of
+ * writes through the other by the module; the other backends see no mapping of
+ * another view, so the range of the first one that overlaps is refused there.
+ *
+ * Return: 0; or -errno when no view can hold it (the file may not be written,
+ * is sealed, ...).
+ */
+int view_shm_get(int fd, uint64_t off, uint64_t len, struct mview **out)
+{
+	uint32_t can = codewp_backend_info(the_ctx)->can;
+	uint64_t size, end = off + len;
+	char path[32];
+	struct stat stb;
+	int own, err;
+
+	if (fstat(fd, &stb))
+		return -errno;
+	*out = shm_lookup(stb.st_dev, stb.st_ino, off, len);
+	if (*out)
+		return 0;
+	if (!(can & CODEWP_CAN_ALIASES))
+		for (size_t i = 0; i < nr_views; i++)
+			if (views[i]->shared && views[i]->dev == stb.st_dev &&
+			    views[i]->ino == stb.st_ino)
+				return -EBUSY;
+
+	/* A description of our own, for the guest's may be read only. */
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	fd_open_begin();
+	own = raw_syscall(SYS_openat, AT_FDCWD, (long)path, O_RDWR | O_CLOEXEC, 0, 0, 0);
+	own = fd_guard(own);
+	fd_open_end();
+	if (own < 0)
+		return own;
+
+	/* The whole file and some room to grow, so that one view is enough. */
+	size = PAGE_UP(stb.st_size) + SLACK_BYTES;
+	if (size < end)
+		size = end;
+	err = view_new(own, 0, size, true, out);
+	if (err)
+		return err;
+	(*out)->dev = stb.st_dev;
+	(*out)->ino = stb.st_ino;
+	return 0;
+}
+
+/**
+ * view_shm_anon() - a view for memory that is shared and anonymous
+ * @len: bytes, page aligned
+ * @out: the view; offset 0 is the first byte
+ */
+int view_shm_anon(uint64_t len, struct mview **out)
+{
+	struct stat stb;
+	int fd, err;
+
+	fd = new_memfd("codewp-shared", len);
+	if (fd < 0)
+		return fd;
+	if (fstat(fd, &stb)) {
+		err = -errno;
+		close(fd);
+		return err;
+	}
+	err = view_new(fd, 0, len, true, out);
+	if (err)
+		return err;
+	(*out)->dev = stb.st_dev;
+	(*out)->ino = stb.st_ino;
+	return 0;
+}
+
+void view_shm_unused(struct mview *mv)
+{
+	if (mv->shared && !mv->held && !map_uses(mv))
+		view_drop(mv);
+}

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+/*
+ * --stats: counters of the run and the pages with most traps.
+ *
+ * Owns the counters and the table of pages. stats_page() runs in the upcall: no
+ * libc, general registers only. The lines that begin with "codewp-stat:" have
+ * the form "codewp-stat: NAME VALUE" and are for programs to read.
+ */
+#include "mem.h"
+#include "runtime.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+#define TABLE	16384		/* pages, a power of two */
+#define WORST	10
+
+struct page_stat {
+	uint64_t page;		/* + 1; 0: free */
+	uint64_t n[2];		/* by enum stat_kind */
+};
+
+struct run_stats st;
+
+static struct page_stat table[TABLE];
+static uint64_t lost;		/* of pages that found no room */
+
+void stats_page(uint64_t page, enum stat_kind kind, uint64_t n)
+{
+	size_t i = (page * 0x9e3779b97f4a7c15ULL) >> 50;
+
+	for (unsigned int tries = 0; tries < 64; tries++, i = (i + 1) % TABLE) {
+		if (!table[i].page)
+			table[i].page = page + 1;
+		if (table[i].page == page + 1) {
+			table[i].n[kind] += n;
+			return;
+		}
+	}
+	lost += n;
+}
+
+static int by_traps(const void *a, const void *b)
+{
+	const struct page_stat *x = a, *y = b;
+
+	for (int k = 0; k < 2; k++)
+		if (x->n[k] != y->n[k])
+			return x->n[k] < y->n[k] ? 1 : -1;
+	return 0;
+}
+
+static void add_view(struct codewp_view *view, void *arg)
+{
+	struct codewp_stats *sum = arg, s = { 0 };
+
+	if (codewp_view_stats(view, &s))
+		return;
+	sum->traps += s.traps;
+	sum->upcalls += s.upcalls;
+	sum->signals += s.signals;
+	sum->events += s.events;
+	sum->dropped += s.dropped;
+	sum->kernel_writes += s.kernel_writes;
+	sum->arms += s.arms;
+}
+
+/**
+ * stats_print() - the statistics so far
+ * @fd: where to
+ */
+void stats_print(int fd)
+{
+	struct codewp_stats sum = { 0 };
+	uint64_t pages = 0;
+
+	mem_for_each_view(add_view, &sum);
+	dprintf(fd, "codewp run: statistics of %s, backend %s\n", rt.program,
+		codewp_backend_info(the_ctx)->name);
+#define LINE(name, value) dprintf(fd, "codewp-stat: %s %" PRIu64 "\n", name, (uint64_t)(value))
+	LINE("tbs", st.tbs);
+	LINE("insns", st.insns);
+	LINE("tb_bytes_guest", st.tb_bytes_guest);
+	LINE("tb_bytes_host", st.tb_bytes_host);
+	LINE("chains", st.chains);
+	LINE("lookups", st.lookups);
+	LINE("jc_misses", st.jc_misses);
+	LINE("traps_upcall", st.traps_upcall);
+	LINE("traps_signal", st.traps_signal);
+	LINE("events", st.events);
+	LINE("keep_miss", st.keep_miss);
+	LINE("keep_hit", st.keep_hit);
+	LINE("same_value", st.same_value);
+	LINE("opened", st.opened);
+	LINE("invalidated", st.invalidated);
+	LINE("stale_inserts", st.stale_inserts);
+	LINE("check_failures", st.check_failures);
+	LINE("syscalls", st.syscalls);
+	LINE("views", st.views);
+	LINE("promoted_pages", st.promoted_pages);
+	LINE("arms", st.arms);
+	/* As the backend counted them, over the views that are still there. */
+	LINE("backend_traps", sum.traps);
+	LINE("backend_upcalls", sum.upcalls);
+	LINE("backend_signals", sum.signals);
+	LINE("backend_events", sum.events);
+	LINE("backend_dropped", sum.dropped);
+	LINE("backend_kernel_writes", sum.kernel_writes);
+	LINE("backend_arms", sum.arms);
+#undef LINE
+	qsort(table, TABLE, sizeof(*table), by_traps);
+	while (pages < TABLE && table[pages].page)
+		pages++;
+	dprintf(fd, "codewp-stat: pages %" PRIu64 "\n", pages);
+	if (lost)
+		dprintf(fd, "codewp-stat: pages_lost_counts %" PRIu64 "\n", lost);
+	for (size_t i = 0; i < WORST && i < pages; i++)
+		dprintf(fd, "codewp-page: 0x%" PRIx64 " traps %" PRIu64
+			" invalidated %" PRIu64 "\n",
+			mem_page_gva(table[i].page - 1), table[i].n[STAT_TRAP],
+			table[i].n[STAT_INVALIDATED]);
+}

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: GPL-2.0 OR MIT */
+/*
+ * The table of system calls: what each one's arguments are.
+ */
+#ifndef CODEWP_SYSCALL_H
+#define CODEWP_SYSCALL_H
+
+#include "translator.h"
+
+enum arg_kind {
+	A_END,		/* no such argument */
+	A_VAL,		/* a number */
+	A_FD,		/* a descriptor, or AT_FDCWD */
+	A_IN,		/* memory that is read */
+	A_OUT,		/* memory that is written: n bytes */
+	A_OUTN,		/* written: n * args[by] bytes */
+	A_OUTP,		/* written: as many as the 32-bit word at args[by] says,
+			 * and that word
+			 */
+	A_IOV,		/* n iovecs (args[by]) whose buffers are written */
+	A_MSG,		/* a struct msghdr whose buffers are written */
+};
+
+struct sys_arg {
+	uint8_t kind, by;
+	uint16_t n;
+};
+
+struct sys_entry;
+/* args: as the guest gave them, guarded descriptors refused, written memory
+ * opened. Returns rax.
+ */
+typedef long (*sys_fn)(struct cpu *cpu, const struct sys_entry *e, long args[6]);
+
+struct sys_entry {
+	const char *name;
+	struct sys_arg arg[6];
+	sys_fn fn;		/* NULL: passed to the kernel as it is */
+	uint8_t file_written;	/* 1 + index of a descriptor whose file it changes */
+};
+
+extern const struct sys_entry sys_table[];
+extern const unsigned int sys_table_size;
+extern const char *const sys_names[];	/* of all numbers, known or not */
+extern const unsigned int sys_names_size;
+
+long sys_pass(struct cpu *cpu, const struct sys_entry *e, long args[6]);
+
+/* sys_special.c */
+long sys_mmap_call(struct cpu *cpu, const struct sys_entry *e, long args[6]);
+long sys_mem_call(struct cpu *cpu, const struct sys_entry *e, long args[6]);
+long sys_fd_call(struct cpu *cpu, const struct sys_entry *e, long args[6]);
+long sys_open_call(struct cpu *cpu, const struct sys_entry *e, long args[6]);
+long sys_readlink_call(struct cpu *cpu, const struct sys_entry *e, long args[6]);
+long sys_getdents_call(struct cpu *cpu, const struct sys_entry *e, long args[6]);
+long sys_signal_call(struct cpu *cpu, const struct sys_entry *e, long args[6]);
+long sys_masked_wait(struct cpu *cpu, const struct sys_entry *e, long args[6]);
+long sys_select_call(struct cpu *cpu, const struct sys_entry *e, long args[6]);
+long sys_recvmmsg_call(struct cpu *cpu, const struct sys_entry *e, long args[6]);
+long sys_ioctl_call(struct cpu *cpu, const struct sys_entry *e, long args[6]);
+long sys_fcntl_call(struct cpu *cpu, const struct sys_entry *e, long args[6]);
+long sys_prctl_call(struct cpu *cpu, const struct sys_entry *e, long args[6]);
+long sys_arch_prctl_call(struct cpu *cpu, const struct sys_entry *e, long args[6]);
+long sys_futex_call(struct cpu *cpu, const struct sys_entry *e, long args[6]);
+long sys_limit_call(struct cpu *cpu, const struct sys_entry *e, long args[6]);
+long sys_personality_call(struct cpu *cpu, const struct sys_entry *e, long args[6]);
+long sys_truncate_call(struct cpu *cpu, const struct sys_entry *e, long args[6]);
+long sys_exit_call(struct cpu *cpu, const struct sys_entry *e, long args[6]);
+long sys_none_call(struct cpu *cpu, const struct sys_entry *e, long args[6]);
+
+#endif /* CODEWP_SYSCALL_H */

@@ -1,0 +1,311 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+/*
+ * The system calls that the guest may make. What is not here ends the guest with
+ * a line that names it: nothing is passed on whose effects on memory, on
+ * descriptors or on the process are not written down.
+ *
+ * Data only. Sizes are those of the kernel's structures on x86-64.
+ */
+#include "syscall.h"
+
+#include <sys/syscall.h>
+
+#define V	{ A_VAL }
+#define FD	{ A_FD }
+#define IN	{ A_IN }
+#define OUT(size)	{ A_OUT, 0, size }
+#define OUTN(arg, size)	{ A_OUTN, arg, size }
+#define OUTP(arg)	{ A_OUTP, arg }
+#define IOV(arg)	{ A_IOV, arg }
+#define MSG	{ A_MSG }
+
+#define S(call, ...)		[SYS_##call] = { #call, { __VA_ARGS__ }, NULL, 0 }
+#define W(call, written, ...)	[SYS_##call] = { #call, { __VA_ARGS__ }, NULL, 1 + (written) }
+#define F(call, fn, ...)	[SYS_##call] = { #call, { __VA_ARGS__ }, fn, 0 }
+
+#define STAT	144
+#define STATFS	120
+#define RUSAGE	144
+#define SIGINFO	128
+#define TS	16
+
+const struct sys_entry sys_table[] = {
+	/* memory */
+	F(mmap, sys_mmap_call, V, V, V, V, V, V),
+	F(munmap, sys_mem_call, V, V),
+	F(mprotect, sys_mem_call, V, V, V),
+	F(mremap, sys_mem_call, V, V, V, V, V),
+	F(madvise, sys_mem_call, V, V, V),
+	F(brk, sys_mem_call, V),
+	S(msync, V, V, V),
+	F(mincore, sys_mem_call, V, V, V),
+	S(mlock, V, V),
+	S(mlock2, V, V, V),
+	S(munlock, V, V),
+	S(mlockall, V),
+	S(munlockall),
+	S(membarrier, V, V, V),
+
+	/* reading and writing */
+	S(read, FD, OUTN(2, 1), V),
+	S(pread64, FD, OUTN(2, 1), V, V),
+	S(readv, FD, IOV(2), V),
+	S(preadv, FD, IOV(2), V, V, V),
+	S(preadv2, FD, IOV(2), V, V, V, V),
+	W(write, 0, FD, IN, V),
+	W(pwrite64, 0, FD, IN, V, V),
+	W(writev, 0, FD, IN, V),
+	W(pwritev, 0, FD, IN, V, V, V),
+	W(pwritev2, 0, FD, IN, V, V, V, V),
+	S(lseek, FD, V, V),
+	W(sendfile, 0, FD, FD, OUT(8), V),
+	W(copy_file_range, 2, FD, OUT(8), FD, OUT(8), V, V),
+	W(splice, 2, FD, OUT(8), FD, OUT(8), V, V),
+	S(tee, FD, FD, V, V),
+	W(ftruncate, 0, FD, V),
+	F(truncate, sys_truncate_call, IN, V),
+	W(fallocate, 0, FD, V, V, V),
+	S(fadvise64, FD, V, V, V),
+	S(readahead, FD, V, V),
+	S(fsync, FD),
+	S(fdatasync, FD),
+	S(sync_file_range, FD, V, V, V),
+	S(sync),
+	S(syncfs, FD),
+
+	/* descriptors */
+	F(open, sys_open_call, IN, V, V),
+	F(openat, sys_open_call, FD, IN, V, V),
+	F(openat2, sys_open_call, FD, IN, IN, V),
+	F(creat, sys_open_call, IN, V),
+	F(close, sys_fd_call, FD),
+	F(close_range, sys_fd_call, V, V, V),
+	F(dup, sys_fd_call, FD),
+	F(dup2, sys_fd_call, FD, FD),
+	F(dup3, sys_fd_call, FD, FD, V),
+	F(fcntl, sys_fcntl_call, FD, V, V),
+	F(ioctl, sys_ioctl_call, FD, V, V),
+	S(flock, FD, V),
+	S(pipe, OUT(8)),
+	S(pipe2, OUT(8), V),
+	S(eventfd, V),
+	S(eventfd2, V, V),
+	S(signalfd, FD, IN, V),
+	S(signalfd4, FD, IN, V, V),
+	S(timerfd_create, V, V),
+	S(timerfd_settime, FD, V, IN, OUT(32)),
+	S(timerfd_gettime, FD, OUT(32)),
+	S(memfd_create, IN, V),
+	S(inotify_init),
+	S(inotify_init1, V),
+	S(inotify_add_watch, FD, IN, V),
+	S(inotify_rm_watch, FD, V),
+	S(pidfd_open, V, V),
+	S(pidfd_send_signal, FD, V, IN, V),
+
+	/* waiting for descriptors */
+	S(poll, OUTN(1, 8), V, V),
+	F(ppoll, sys_masked_wait, OUTN(1, 8), V, OUT(TS), IN, V),
+	F(select, sys_select_call, V, V, V, V, OUT(16)),
+	F(pselect6, sys_select_call, V, V, V, V, OUT(TS), IN),
+	S(epoll_create, V),
+	S(epoll_create1, V),
+	S(epoll_ctl, FD, V, FD, IN),
+	S(epoll_wait, FD, OUTN(2, 12), V, V),
+	F(epoll_pwait, sys_masked_wait, FD, OUTN(2, 12), V, V, IN, V),
+	F(epoll_pwait2, sys_masked_wait, FD, OUTN(2, 12), V, IN, IN, V),
+
+	/* files by name */
+	S(stat, IN, OUT(STAT)),
+	S(lstat, IN, OUT(STAT)),
+	S(fstat, FD, OUT(STAT)),
+	S(newfstatat, FD, IN, OUT(STAT), V),
+	S(statx, FD, IN, V, V, OUT(256)),
+	S(statfs, IN, OUT(STATFS)),
+	S(fstatfs, FD, OUT(STATFS)),
+	S(access, IN, V),
+	S(faccessat, FD, IN, V),
+	S(faccessat2, FD, IN, V, V),
+	F(readlink, sys_readlink_call, IN, OUTN(2, 1), V),
+	F(readlinkat, sys_readlink_call, FD, IN, OUTN(3, 1), V),
+	F(getdents, sys_getdents_call, FD, OUTN(2, 1), V),
+	F(getdents64, sys_getdents_call, FD, OUTN(2, 1), V),
+	S(getcwd, OUTN(1, 1), V),
+	S(chdir, IN),
+	S(fchdir, FD),
+	S(chroot, IN),
+	S(mkdir, IN, V),
+	S(mkdirat, FD, IN, V),
+	S(rmdir, IN),
+	S(link, IN, IN),
+	S(linkat, FD, IN, FD, IN, V),
+	S(symlink, IN, IN),
+	S(symlinkat, IN, FD, IN),
+	S(unlink, IN),
+	S(unlinkat, FD, IN, V),
+	S(rename, IN, IN),
+	S(renameat, FD, IN, FD, IN),
+	S(renameat2, FD, IN, FD, IN, V),
+	S(chmod, IN, V),
+	S(fchmod, FD, V),
+	S(fchmodat, FD, IN, V),
+	S(chown, IN, V, V),
+	S(lchown, IN, V, V),
+	S(fchown, FD, V, V),
+	S(fchownat, FD, IN, V, V, V),
+	S(umask, V),
+	S(mknod, IN, V, V),
+	S(mknodat, FD, IN, V, V),
+	S(utime, IN, IN),
+	S(utimes, IN, IN),
+	S(futimesat, FD, IN, IN),
+	S(utimensat, FD, IN, IN, V),
+	S(setxattr, IN, IN, IN, V, V),
+	S(lsetxattr, IN, IN, IN, V, V),
+	S(fsetxattr, FD, IN, IN, V, V),
+	S(getxattr, IN, IN, OUTN(3, 1), V),
+	S(lgetxattr, IN, IN, OUTN(3, 1), V),
+	S(fgetxattr, FD, IN, OUTN(3, 1), V),
+	S(listxattr, IN, OUTN(2, 1), V),
+	S(llistxattr, IN, OUTN(2, 1), V),
+	S(flistxattr, FD, OUTN(2, 1), V),
+	S(removexattr, IN, IN),
+	S(lremovexattr, IN, IN),
+	S(fremovexattr, FD, IN),
+	S(mount, IN, IN, IN, V, IN),
+	S(umount2, IN, V),
+
+	/* sockets */
+	S(socket, V, V, V),
+	S(socketpair, V, V, V, OUT(8)),
+	S(bind, FD, IN, V),
+	S(connect, FD, IN, V),
+	S(listen, FD, V),
+	S(accept, FD, OUTP(2), V),
+	S(accept4, FD, OUTP(2), V, V),
+	S(getsockname, FD, OUTP(2), V),
+	S(getpeername, FD, OUTP(2), V),
+	S(sendto, FD, IN, V, V, IN, V),
+	S(recvfrom, FD, OUTN(2, 1), V, V, OUTP(5), V),
+	S(sendmsg, FD, IN, V),
+	S(recvmsg, FD, MSG, V),
+	S(sendmmsg, FD, OUTN(2, 64), V, V),
+	F(recvmmsg, sys_recvmmsg_call, FD, OUTN(2, 64), V, V, OUT(TS)),
+	S(shutdown, FD, V),
+	S(setsockopt, FD, V, V, IN, V),
+	S(getsockopt, FD, V, V, OUTP(4), V),
+
+	/* time */
+	S(time, OUT(8)),
+	S(gettimeofday, OUT(16), OUT(8)),
+	S(settimeofday, IN, IN),
+	S(clock_gettime, V, OUT(TS)),
+	S(clock_settime, V, IN),
+	S(clock_getres, V, OUT(TS)),
+	S(clock_nanosleep, V, V, IN, OUT(TS)),
+	S(nanosleep, IN, OUT(TS)),
+	S(times, OUT(32)),
+	S(alarm, V),
+	S(getitimer, V, OUT(32)),
+	S(setitimer, V, IN, OUT(32)),
+	S(timer_create, V, IN, OUT(4)),
+	S(timer_settime, V, V, IN, OUT(32)),
+	S(timer_gettime, V, OUT(32)),
+	S(timer_getoverrun, V),
+	S(timer_delete, V),
+	S(adjtimex, OUT(208)),
+	S(clock_adjtime, V, OUT(208)),
+
+	/* who and where */
+	S(getpid),
+	S(getppid),
+	S(gettid),
+	S(getpgrp),
+	S(getpgid, V),
+	S(setpgid, V, V),
+	S(getsid, V),
+	S(setsid),
+	S(getuid),
+	S(geteuid),
+	S(getgid),
+	S(getegid),
+	S(setuid, V),
+	S(setgid, V),
+	S(setreuid, V, V),
+	S(setregid, V, V),
+	S(setresuid, V, V, V),
+	S(setresgid, V, V, V),
+	S(getresuid, OUT(4), OUT(4), OUT(4)),
+	S(getresgid, OUT(4), OUT(4), OUT(4)),
+	S(setfsuid, V),
+	S(setfsgid, V),
+	S(getgroups, V, OUTN(0, 4)),
+	S(setgroups, V, IN),
+	S(capget, OUT(8), OUT(24)),
+	S(capset, OUT(8), IN),
+	S(uname, OUT(390)),
+	S(sethostname, IN, V),
+	S(setdomainname, IN, V),
+	S(sysinfo, OUT(112)),
+	S(syslog, V, OUTN(2, 1), V),
+	S(getcpu, OUT(4), OUT(4), V),
+	S(getrandom, OUTN(1, 1), V, V),
+	F(personality, sys_personality_call, V),
+	F(prctl, sys_prctl_call, V, V, V, V, V),
+	F(arch_prctl, sys_arch_prctl_call, V, V),
+	S(set_tid_address, V),
+	S(set_robust_list, V, V),
+	S(get_robust_list, V, OUT(8), OUT(8)),
+	F(rseq, sys_none_call, V, V, V, V),
+	F(futex, sys_futex_call, IN, V, V, IN, IN, V),
+
+	/* limits, scheduling */
+	F(getrlimit, sys_limit_call, V, V),
+	F(setrlimit, sys_limit_call, V, V),
+	F(prlimit64, sys_limit_call, V, V, V, V),
+	S(getrusage, V, OUT(RUSAGE)),
+	S(getpriority, V, V),
+	S(setpriority, V, V, V),
+	S(ioprio_get, V, V),
+	S(ioprio_set, V, V, V),
+	S(sched_yield),
+	S(sched_getaffinity, V, V, OUTN(1, 1)),
+	S(sched_setaffinity, V, V, IN),
+	S(sched_getscheduler, V),
+	S(sched_setscheduler, V, V, IN),
+	S(sched_getparam, V, OUT(4)),
+	S(sched_setparam, V, IN),
+	S(sched_getattr, V, OUTN(2, 1), V, V),
+	S(sched_setattr, V, IN, V),
+	S(sched_get_priority_max, V),
+	S(sched_get_priority_min, V),
+	S(sched_rr_get_interval, V, OUT(TS)),
+	S(get_mempolicy, OUT(4), OUTN(2, 1), V, V, V),
+
+	/* signals, processes */
+	F(rt_sigaction, sys_signal_call, V, V, V, V),
+	F(rt_sigprocmask, sys_signal_call, V, V, V, V),
+	F(rt_sigpending, sys_signal_call, V, V),
+	F(sigaltstack, sys_signal_call, V, V),
+	F(rt_sigsuspend, sys_masked_wait, IN, V),
+	S(rt_sigtimedwait, IN, OUT(SIGINFO), IN, V),
+	S(rt_sigqueueinfo, V, V, IN),
+	S(rt_tgsigqueueinfo, V, V, V, IN),
+	S(pause),
+	S(kill, V, V),
+	S(tkill, V, V),
+	S(tgkill, V, V, V),
+	S(wait4, V, OUT(4), V, OUT(RUSAGE)),
+	S(waitid, V, V, OUT(SIGINFO), V, OUT(RUSAGE)),
+	F(exit, sys_exit_call, V),
+	F(exit_group, sys_exit_call, V),
+};
+
+const unsigned int sys_table_size = sizeof(sys_table) / sizeof(*sys_table);
+
+/* Generated from the kernel's own header. */
+const char *const sys_names[] = {
+#include "syscall_names.h"
+};
+
+const unsigned int sys_names_size = sizeof(sys_names) / sizeof(*sys_names);
