@@ -168,7 +168,7 @@ static long map_view(uint64_t addr, struct region *r, int flags)
  * @len: bytes
  * @prot: guest's; PROT_EXEC is only noted down
  * @flags: MAP_*
- * @fd: descriptor; a guarded one is EBADF
+ * @fd: descriptor; the caller has refused the guest a guarded one
  * @off: offset in the file
  *
  * Return: the address or -errno.
@@ -193,8 +193,6 @@ long mem_mmap(uint64_t addr, uint64_t len, int prot, int flags, int fd, uint64_t
 	if (fixed && (addr > TASK_END || len > TASK_END - addr))
 		return -ENOMEM;
 	if (!anon) {
-		if (fd_is_guarded(fd))
-			return -EBADF;
 		err = file_info(fd, prot, &fi);
 		if (err)
 			return err;

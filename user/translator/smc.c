@@ -384,16 +384,19 @@ int smc_thread_init(struct cpu *cpu)
 {
 	struct codewp_thread_opts opts = {
 		.sz = sizeof(opts),
-		.fn = smc_signal,
-		.arg = cpu,
-		.raw_handler = (void *)core_upcall,
-		.raw_arg = (uint64_t)cpu,
 	};
 	int err;
 
 	if (!the_ctx)
 		return 0;		/* no backend: nothing can be armed */
 	cache_bounds(&opts.code_start, &opts.code_end);
+	if (codewp_backend_info(the_ctx)->backend == CODEWP_KMOD) {
+		opts.raw_handler = (void *)core_upcall;
+		opts.raw_arg = (uint64_t)cpu;
+	} else {
+		opts.fn = smc_signal;
+		opts.arg = cpu;
+	}
 	err = codewp_thread_register(the_ctx, &cpu->thread, &opts);
 	if (err)
 		return err;

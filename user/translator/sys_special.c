@@ -18,6 +18,7 @@
 #include <linux/magic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -33,6 +34,8 @@
 
 long sys_mmap_call(struct cpu *cpu, const struct sys_entry *e, long a[6])
 {
+	if (!(a[3] & MAP_ANONYMOUS) && fd_is_guarded(a[4]))
+		return -EBADF;
 	return mem_mmap(a[0], a[1], a[2], a[3], a[4], a[5]);
 }
 
