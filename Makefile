@@ -70,6 +70,7 @@ run-tests:
 	$(Q)tests/run $(if $(T),-T '$(T)') --host $(TESTS_HOST) --vm $(TESTS_VM)
 
 demo: built
+	$(Q)$(MAKE_ALL) $(DEMO)
 	$(Q)tests/vm/run -t 1200 -f tests/demo -- tests/demo
 
 vm: built
@@ -83,4 +84,4 @@ bench: built
 clean:
 	$(Q)rm -rf $(BUILD)
 
--include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
+-include $(shell find $(BUILD)/obj -type f -name '*.d' 2>/dev/null)

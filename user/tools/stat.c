@@ -30,6 +30,7 @@ static struct {
 	uint32_t max_pages;
 	bool names;
 	const char *output;
+	const char *names_file;
 	char **run_argv;	/* options for codewp run */
 	int run_argc;
 } opt = { .rows = 10 };
@@ -48,6 +49,7 @@ static void usage(FILE *f)
 	      "  -i, --interval SECS  show the table so often while it runs, too\n"
 	      "  -o, --output FILE    write there, not to stderr\n"
 	      "  -x, --names          totals only, as lines NAME VALUE, for scripts\n"
+	      "      --names-file FILE  these lines there, beside the table\n"
 	      "      --pages NUMBER   room for so many pages (16384)\n"
 	      "  -h, --help           this text\n\n"
 	      "Other long options (--backend=uffd, --stats, ...) are handed to codewp run.\n"
@@ -55,7 +57,7 @@ static void usage(FILE *f)
 	      "arguments.\n", f);
 }
 
-enum { OPT_PAGES = 256 };
+enum { OPT_PAGES = 256, OPT_NAMES_FILE };
 
 static const struct option options[] = {
 	{ "pid",      required_argument, NULL, 'p' },
@@ -65,6 +67,7 @@ static const struct option options[] = {
 	{ "interval", required_argument, NULL, 'i' },
 	{ "output",   required_argument, NULL, 'o' },
 	{ "names",    no_argument,       NULL, 'x' },
+	{ "names-file", required_argument, NULL, OPT_NAMES_FILE },
 	{ "pages",    required_argument, NULL, OPT_PAGES },
 	{ "help",     no_argument,       NULL, 'h' },
 	{ }
@@ -130,6 +133,9 @@ static void parse(int argc, char **argv)
 			break;
 		case 'x':
 			opt.names = true;
+			break;
+		case OPT_NAMES_FILE:
+			opt.names_file = optarg;
 			break;
 		case OPT_PAGES:
 			opt.max_pages = tool_number(optarg, "--pages", 1, 1 << 24);
@@ -266,6 +272,23 @@ static int exit_status(pid_t pid)
 	return WIFEXITED(st) ? WEXITSTATUS(st) : 128 + WTERMSIG(st);
 }
 
+static FILE *open_file(const char *path)
+{
+	FILE *f = fopen(path, "we");
+
+	if (!f)
+		tool_die(EXIT_TOOL, "%s: %s", path, strerror(errno));
+	return f;
+}
+
+static void close_file(FILE *f, const char *path)
+{
+	bool bad = ferror(f);
+
+	if (fclose(f) || bad)
+		tool_die(EXIT_TOOL, "%s: cannot write", path);
+}
+
 int main(int argc, char **argv)
 {
 	struct sigaction sa = { .sa_handler = on_signal };
@@ -273,7 +296,7 @@ int main(int argc, char **argv)
 	int err, go = -1, pidfd = -1, status = 0;
 	uint64_t start_ns, lost = 0;
 	struct probes *p;
-	FILE *f = stderr;
+	FILE *f = stderr, *names = NULL;
 	char why[512];
 	pid_t child = 0;
 
@@ -286,11 +309,10 @@ int main(int argc, char **argv)
 		tool_usage_error("--duration is for -p and -a; PROGRAM ends by itself");
 	if (optind == argc && opt.run_argc)
 		tool_usage_error("no option '%s' without PROGRAM", opt.run_argv[0]);
-	if (opt.output) {
-		f = fopen(opt.output, "we");
-		if (!f)
-			tool_die(EXIT_TOOL, "%s: %s", opt.output, strerror(errno));
-	}
+	if (opt.output)
+		f = open_file(opt.output);
+	if (opt.names_file)
+		names = open_file(opt.names_file);
 
 	if (opt.pid) {
 		pidfd = syscall(SYS_pidfd_open, opt.pid, 0);
@@ -329,8 +351,14 @@ int main(int argc, char **argv)
 	if (child)
 		status = exit_status(child);
 	report(f, p, start_ns, &lost);
+	if (names) {
+		struct stat_totals t = probes_totals(p);
+
+		table_names(names, p, &t);
+		close_file(names, opt.names_file);
+	}
 	probes_close(p);
-	if (f != stderr && fclose(f))
-		tool_die(EXIT_TOOL, "%s: %s", opt.output, strerror(errno));
+	if (f != stderr)
+		close_file(f, opt.output);
 	return status;
 }
