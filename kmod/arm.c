@@ -159,13 +159,13 @@ static int arm_page(struct codewp_view *view, unsigned long idx, u32 mode)
 	} while (!atomic_try_cmpxchg(word, &old, new));
 	if (!(old & CODEWP_PAGE_ARMED)) {
 		codewp_clean_folio(view->mem, folio, NULL, 0);
-		codewp_count(view, armed);
+		this_cpu_inc(view->stats->armed);
 	}
-	codewp_count(view, arms);
+	this_cpu_inc(view->stats->arms);
 	foreign = folio_foreign(folio);
 	if (foreign) {
 		atomic_or(CODEWP_PAGE_FOREIGN, word);
-		codewp_count(view, foreign);
+		this_cpu_inc(view->stats->foreign);
 	}
 out:
 	folio_unlock(folio);
@@ -261,7 +261,7 @@ long codewp_disarm(struct codewp_view *view, struct codewp_arm *arg)
 		} while (!atomic_try_cmpxchg(word, &old, new));
 		if (old & CODEWP_PAGE_ARMED) {
 			this_cpu_dec(view->stats->armed);
-			codewp_count(view, disarms);
+			this_cpu_inc(view->stats->disarms);
 		}
 		if (!(idx & 1023))
 			cond_resched();

@@ -38,6 +38,7 @@
 #include <linux/sched/task_stack.h>
 #include <linux/spinlock.h>
 #include <linux/task_work.h>
+#include <linux/uaccess.h>
 #include <linux/uidgid.h>
 #include <linux/wait.h>
 #include <linux/codewp.h>
@@ -47,7 +48,7 @@ struct folio;
 
 /* Page-state words of 4 MiB of a view fill one page. */
 #define CODEWP_CHUNK_SHIFT	10
-#define CODEWP_CHUNK_WORDS	(1UL << CODEWP_CHUNK_SHIFT)
+#define CODEWP_CHUNK_WORDS	BIT(CODEWP_CHUNK_SHIFT)
 
 /* State bits of the dirty clients; CODE's is WRITTEN. */
 #define CODEWP_PAGE_CLIENTS \
@@ -327,15 +328,17 @@ u32 codewp_client_bits(u32 clients);
 /* stat.c */
 void codewp_stat_sum(const struct codewp_view *view, struct codewp_stat *st);
 
-#define codewp_count(view, member) this_cpu_inc((view)->stats->member)
-
 /*
- * Does user-space's struct have room for version 1 of the kernel's, and nothing
- * in what the kernel does not know?
+ * Take an ioctl's structure, of the size that user space knows: -EINVAL when it
+ * is smaller than version 1, -E2BIG when it has what the kernel does not know.
  */
-#define codewp_get_arg(dst, arg, usize)					\
-	((usize) < sizeof(*(dst)) ? -EINVAL :				\
-	 copy_struct_from_user(dst, sizeof(*(dst)), arg, usize))
+static inline int codewp_get_arg(void *dst, size_t size, const void __user *arg,
+				 size_t usize)
+{
+	if (usize < size)
+		return -EINVAL;
+	return copy_struct_from_user(dst, size, arg, usize);
+}
 
 /* The page-state word of page @idx of the view, or NULL: not yet allocated. */
 static inline atomic_t *codewp_state(const struct codewp_view *view,

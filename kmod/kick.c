@@ -26,11 +26,11 @@ static void kick_run(struct callback_head *work)
 	struct pt_regs *regs = task_pt_regs(current);
 	struct file *file = t->file;
 
+	clear_bit(0, &t->kicked);
 	/*
 	 * Pairs with the test_and_set_bit() in codewp_kick(): an event whose
 	 * kick found this one still queued was published before now.
 	 */
-	clear_bit(0, &t->kicked);
 	smp_mb__after_atomic();
 
 	/* Not in a system call: a changed ip would spoil its restart. */

@@ -20,7 +20,7 @@ static long ioctl_info(struct codewp_info __user *arg, size_t usize)
 	struct codewp_info info;
 	int err;
 
-	err = codewp_get_arg(&info, arg, usize);
+	err = codewp_get_arg(&info, sizeof(info), arg, usize);
 	if (err)
 		return err;
 	if (info.reserved0 || memchr_inv(info.reserved, 0, sizeof(info.reserved)))

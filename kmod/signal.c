@@ -18,16 +18,17 @@
  */
 bool codewp_signal_possible(void)
 {
-	struct k_sigaction *ka;
+	/* current's own stays while current runs. */
+	struct sighand_struct *sighand = rcu_dereference_raw(current->sighand);
+	struct k_sigaction *ka = &sighand->action[SIGSEGV - 1];
 	unsigned long flags;
 	bool possible;
 
-	spin_lock_irqsave(&current->sighand->siglock, flags);
-	ka = &current->sighand->action[SIGSEGV - 1];
+	spin_lock_irqsave(&sighand->siglock, flags);
 	possible = !sigismember(&current->blocked, SIGSEGV) &&
 		   !sigismember(&current->pending.signal, SIGSEGV) &&
 		   ka->sa.sa_handler != SIG_IGN && ka->sa.sa_handler != SIG_DFL;
-	spin_unlock_irqrestore(&current->sighand->siglock, flags);
+	spin_unlock_irqrestore(&sighand->siglock, flags);
 	return possible;
 }
 

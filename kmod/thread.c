@@ -203,7 +203,7 @@ int codewp_thread_create(struct codewp_thread_create __user *arg, size_t usize)
 
 	BUILD_BUG_ON(sizeof(struct codewp_area) > PAGE_SIZE);
 
-	err = codewp_get_arg(&c, arg, usize);
+	err = codewp_get_arg(&c, sizeof(c), arg, usize);
 	if (err)
 		return err;
 	err = thread_check(&c);

@@ -83,11 +83,11 @@ static void tell_ring(struct codewp_view *view, const struct codewp_trap *trap,
 		if (READ_ONCE(t->area->busy))
 			ev.flags |= CODEWP_EVENT_NESTED;
 	}
-	codewp_count(view, events);
+	this_cpu_inc(view->stats->events);
 	if (how == CODEWP_HOW_KERNEL)
-		codewp_count(view, kernel_writes);
+		this_cpu_inc(view->stats->kernel_writes);
 	if (!codewp_queue_publish(view->queue, &ev, &dropped)) {
-		codewp_count(view, dropped);
+		this_cpu_inc(view->stats->dropped);
 		trace_codewp_overflow(dropped, view->id);
 	}
 }
@@ -142,16 +142,16 @@ static void trap_view(struct codewp_view *view, atomic_t *word,
 		}
 	} while (!atomic_try_cmpxchg(word, &old, new));
 
-	codewp_count(view, traps);
+	this_cpu_inc(view->stats->traps);
 	if (!keep)
 		this_cpu_dec(view->stats->armed);
 	if (unlikely(trap->through != view))
-		codewp_count(view, shared);
+		this_cpu_inc(view->stats->shared);
 	offset = ((u64)(trap->pgoff - view->first) << PAGE_SHIFT) |
 		 offset_in_page(trap->addr);
 	trace_trap(view, trap, offset, new, how ?: other);
 
-	if (how == CODEWP_HOW_UPCALL) {
+	if (how) {
 		struct codewp_area *area = trap->thread->area;
 
 		area->addr = trap->addr;
@@ -159,13 +159,15 @@ static void trap_view(struct codewp_view *view, atomic_t *word,
 		area->cookie = view->cookie;
 		area->view = view->id;
 		area->state = new;
+	}
+	if (how == CODEWP_HOW_UPCALL) {
 		codewp_upcall(trap->thread, trap->regs, CODEWP_REASON_TRAP);
-		codewp_count(view, upcalls);
+		this_cpu_inc(view->stats->upcalls);
 		trap->told = true;
 		trap->keep = keep;
 	} else if (how == CODEWP_HOW_SIGNAL) {
 		codewp_signal(trap->addr);
-		codewp_count(view, signals);
+		this_cpu_inc(view->stats->signals);
 		trap->told = true;
 		trap->keep = keep;
 	} else {
@@ -205,7 +207,7 @@ vm_fault_t codewp_page_mkwrite(struct vm_fault *vmf)
 	struct codewp_trap trap;
 	atomic_t *word;
 
-	codewp_count(view, faults);
+	this_cpu_inc(view->stats->faults);
 	folio_lock(folio);
 	/*
 	 * Truncation unmaps the folio under this lock when it takes the mapping
@@ -275,7 +277,7 @@ void codewp_recreated(struct codewp_mem *mem, struct folio *folio)
 				continue;
 			trap.pgoff = pgoff;
 			trap.through = view;
-			codewp_count(view, recreated);
+			this_cpu_inc(view->stats->recreated);
 			trap_view(view, word, &trap, CODEWP_HOW_RECREATED);
 		}
 	}

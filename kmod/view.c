@@ -149,7 +149,7 @@ int codewp_view_create(struct codewp_view_create __user *arg, size_t usize)
 	struct codewp_view *view;
 	int fd, err;
 
-	err = codewp_get_arg(&c, arg, usize);
+	err = codewp_get_arg(&c, sizeof(c), arg, usize);
 	if (err)
 		return err;
 	err = view_check(&c);
@@ -255,7 +255,7 @@ static long ioctl_arm(struct codewp_view *view, struct codewp_arm __user *arg,
 	struct codewp_arm a;
 	long ret;
 
-	ret = codewp_get_arg(&a, arg, usize);
+	ret = codewp_get_arg(&a, sizeof(a), arg, usize);
 	if (ret)
 		return ret;
 	if (a.reserved0 || memchr_inv(a.reserved, 0, sizeof(a.reserved)))
@@ -274,7 +274,7 @@ static long ioctl_dirty(struct codewp_view *view, struct codewp_dirty __user *ar
 	struct codewp_dirty d;
 	long ret;
 
-	ret = codewp_get_arg(&d, arg, usize);
+	ret = codewp_get_arg(&d, sizeof(d), arg, usize);
 	if (ret)
 		return ret;
 	if (memchr_inv(d.reserved, 0, sizeof(d.reserved)))
@@ -293,7 +293,7 @@ static long ioctl_clients(struct codewp_view *view,
 	struct codewp_clients c;
 	long ret;
 
-	ret = codewp_get_arg(&c, arg, usize);
+	ret = codewp_get_arg(&c, sizeof(c), arg, usize);
 	if (ret)
 		return ret;
 	if (c.reserved0 || c.clients & ~CODEWP_CLIENT_ALL)
@@ -307,7 +307,7 @@ static long ioctl_eventfd(struct codewp_view *view,
 	struct codewp_eventfd e;
 	long ret;
 
-	ret = codewp_get_arg(&e, arg, usize);
+	ret = codewp_get_arg(&e, sizeof(e), arg, usize);
 	if (ret)
 		return ret;
 	if (e.reserved0)

@@ -32,6 +32,8 @@
  * @max_ring_bytes: largest ring
  * @max_views: views that one user may have at a time
  * @views: views that the caller's user has now
+ * @reserved0: zero
+ * @reserved: zero
  */
 struct codewp_info {
 	__u32 version;
@@ -64,8 +66,9 @@ struct codewp_info {
  * @ring_bytes: size of the ring's record area, a power of two, at least a
  *              page; 0 takes 64 KiB. Must be 0 with @ring_fd.
  * @clients: dirty clients enabled from the start
- * @cookie: given back in every event and upcall of this view
  * @id: out: the view's number in tracepoints and events
+ * @cookie: given back in every event and upcall of this view
+ * @reserved: zero
  */
 struct codewp_view_create {
 	__u32 flags;
@@ -96,9 +99,12 @@ struct codewp_view_create {
  * @arg: value of %rdi in the handler
  * @code_start: with @code_end the code cache: only a user-mode fault of an
  *              instruction in [@code_start, @code_end) is an upcall or signal
+ * @code_end: first address behind the code cache
+ * @reserved: zero
  *
- * Returns the descriptor of the registration; closing it unregisters. mmap of
- * one page of it gives struct codewp_area.
+ * Returns the descriptor of the registration. mmap of one page of it gives struct
+ * codewp_area. The registration ends when both are gone: the last descriptor
+ * closed and the area unmapped.
  */
 struct codewp_thread_create {
 	__u32 flags;
@@ -126,9 +132,11 @@ struct codewp_thread_create {
  * @offset: first byte in the view; page aligned
  * @length: bytes; page aligned
  * @flags: CODEWP_ARM_*; 0 for DISARM
+ * @reserved0: zero
  * @done: out, also on error: bytes from @offset that were done
  * @foreign: out: pages that somebody outside the page tables holds (pinned for
  *           I/O): writes through such a reference are never seen
+ * @reserved: zero
  */
 struct codewp_arm {
 	__u64 offset;
@@ -152,6 +160,7 @@ struct codewp_arm {
  * @flags: CODEWP_DIRTY_*
  * @done: out, also on error: bytes from @offset that were harvested
  * @count: out: dirty pages found
+ * @reserved: zero
  */
 struct codewp_dirty {
 	__u64 offset;
@@ -167,6 +176,7 @@ struct codewp_dirty {
 /**
  * struct codewp_clients - CODEWP_IOC_CLIENTS: which dirty clients count
  * @clients: CODEWP_CLIENT_* enabled from now on; those newly enabled start clean
+ * @reserved0: zero
  */
 struct codewp_clients {
 	__u32 clients;
@@ -176,6 +186,7 @@ struct codewp_clients {
 /**
  * struct codewp_eventfd - CODEWP_IOC_EVENTFD
  * @fd: an eventfd signalled when the ring gets an event; -1 takes it away
+ * @reserved0: zero
  */
 struct codewp_eventfd {
 	__s32 fd;
@@ -199,6 +210,7 @@ struct codewp_eventfd {
  * @state_bytes: kernel memory that holds the per-page state now
  * @recreated: of @events, armed pages that were found truncated or punched out
  *             of the file and made anew, not written
+ * @reserved: zero
  */
 struct codewp_stat {
 	__u64 traps;
@@ -263,6 +275,7 @@ struct codewp_stat {
  * @flags: CODEWP_EVENT_*
  * @tid: the writer's thread, in the ring owner's pid namespace; 0 if unknown
  * @gen: the page's generation after this trap
+ * @reserved: zero
  */
 struct codewp_event {
 	__u64 seq;
@@ -285,7 +298,9 @@ struct codewp_event {
  * @nr: records that the ring holds, a power of two
  * @overflow: set by the kernel when it drops a record; the reader clears it
  *            *before* it scans the page states (WRITTEN bits)
+ * @reserved0: keeps the kernel's cache line apart from the reader's
  * @tail: records consumed (reader writes, store-release)
+ * @reserved1: room
  */
 struct codewp_ring {
 	__u64 head;
@@ -321,8 +336,10 @@ struct codewp_ring {
  * @state: TRAP: the page's state after this trap (armed: KEEP)
  * @kicks: kicks that found the thread in its handler, outside of its code range
  *         or in a system call; whoever enters the code range looks at it last
+ * @reserved0: zero
  * @upcalls: redirections so far
  * @fallbacks: traps of this thread that could not be an upcall
+ * @scratch: never touched by the kernel
  */
 struct codewp_area {
 	__u32 busy;
