@@ -215,7 +215,9 @@ static void run(void *unused)
 {
 	int err;
 
+	fd_open_begin();
 	err = core_thread_init(&cpu);
+	fd_open_end();
 	if (err)
 		die("cannot register the thread: %s", codewp_strerror(err));
 	err = signal_init(&cpu);
