@@ -5,12 +5,14 @@
  *
  * The kernel has set %rsp to this thread's frame, %rdi to nothing we use, and
  * saved ip, sp, flags and di in the area right behind the frame. The program's
- * own stack is not touched, red zone included. %fs is the program's: it has to
- * be that of C code, else registering a raw handler is the way.
+ * own stack is written below its red zone only, as by a signal. %fs is the
+ * program's: it has to be that of C code, and %rsp has to be a stack, else
+ * registering a raw handler is the way.
  */
 #include "upcall.h"
 
 #define REG(n)	(UPCALL_REGS + 8 * (n))(%rsp)
+#define RED_ZONE 128
 #define AREA(o)	(UPCALL_FRAME + (o))(%rsp)
 
 	.text
@@ -73,24 +75,26 @@ upcall_entry:
 	jmp	5f
 4:	fxrstor64 (%rbx)
 5:
-	movq	REG(16), %rax
-	movq	%rax, UPCALL_IRET + 0(%rsp)
-	movl	%cs, %eax
-	movq	%rax, UPCALL_IRET + 8(%rsp)
+	/*
+	 * What the last instructions need goes below the red zone of the stack
+	 * that the thread continues on. From there on nothing of it is in the
+	 * frame, so a signal, and a trap in its handler, may come between any
+	 * two of them. (iretq would leave it in the frame while busy is clear.)
+	 */
+	movq	REG(4), %rsi
+	leaq	-(RED_ZONE + 24)(%rsi), %rsi
+	movq	REG(7), %rax
+	movq	%rax, 0(%rsi)
 	movq	REG(17), %rax
-	movq	%rax, UPCALL_IRET + 16(%rsp)
-	movq	REG(4), %rax
-	movq	%rax, UPCALL_IRET + 24(%rsp)
-	movl	%ss, %eax
-	movq	%rax, UPCALL_IRET + 32(%rsp)
+	movq	%rax, 8(%rsi)
+	movq	REG(16), %rax
+	movq	%rax, 16(%rsi)
 
 	movq	REG(0), %rax
 	movq	REG(1), %rcx
 	movq	REG(2), %rdx
 	movq	REG(3), %rbx
 	movq	REG(5), %rbp
-	movq	REG(6), %rsi
-	movq	REG(7), %rdi
 	movq	REG(8), %r8
 	movq	REG(9), %r9
 	movq	REG(10), %r10
@@ -99,10 +103,14 @@ upcall_entry:
 	movq	REG(13), %r13
 	movq	REG(14), %r14
 	movq	REG(15), %r15
-	addq	$UPCALL_IRET, %rsp
-	/* Last but one: from here on the next trap may come. */
-	movl	$0, (UPCALL_FRAME - UPCALL_IRET + AREA_BUSY)(%rsp)
-	iretq
+	leaq	AREA(0), %rdi
+	movq	%rsi, %rsp
+	movq	(UPCALL_REGS + 8 * 6 - UPCALL_FRAME)(%rdi), %rsi
+	/* From here on the next trap may be an upcall. */
+	movl	$0, AREA_BUSY(%rdi)
+	popq	%rdi
+	popfq
+	ret	$RED_ZONE
 	.cfi_endproc
 	.size	upcall_entry, . - upcall_entry
 

@@ -15,7 +15,7 @@
 #define STACK_BYTES	(128UL << 10)
 
 _Static_assert(sizeof(struct upcall_frame) == UPCALL_FRAME, "frame");
-_Static_assert(offsetof(struct upcall_frame, iret) == UPCALL_IRET, "iret");
+_Static_assert(sizeof(struct upcall_frame) % 16 == 0, "the stack's alignment");
 _Static_assert(offsetof(struct upcall_frame, xsave) == UPCALL_XSAVE, "xsave");
 _Static_assert(offsetof(struct upcall_frame, mask) == UPCALL_MASK, "mask");
 _Static_assert(offsetof(struct upcall_frame, kind) == UPCALL_KIND, "kind");
@@ -50,7 +50,7 @@ static size_t vector_state(uint64_t *mask, uint64_t *kind)
 	return bytes;
 }
 
-/* Would iretq find a shadow stack that we have not fed? */
+/* Would the entry code's last ret find a shadow stack that we have not fed? */
 static bool shadow_stack(void)
 {
 	uint64_t ssp = 0;

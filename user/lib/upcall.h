@@ -6,19 +6,17 @@
  *	guard page | stack | struct upcall_frame | struct codewp_area (one page)
  *
  * so that all of it is at a fixed distance from the stack pointer that the
- * kernel sets. What a later upcall still needs is above the iret frame: while
- * iretq is about to run, a signal may use all below it.
+ * kernel sets.
  */
 #ifndef LIBCODEWP_UPCALL_H
 #define LIBCODEWP_UPCALL_H
 
 #define UPCALL_REGS	0	/* struct codewp_regs, 144 bytes */
-#define UPCALL_IRET	144	/* rip cs rflags rsp ss */
-#define UPCALL_XSAVE	184	/* where the vector state goes, 64 byte aligned */
-#define UPCALL_MASK	192	/* its components */
-#define UPCALL_KIND	200	/* how */
-#define UPCALL_THREAD	208
-#define UPCALL_FRAME	224
+#define UPCALL_XSAVE	144	/* where the vector state goes, 64 byte aligned */
+#define UPCALL_MASK	152	/* its components */
+#define UPCALL_KIND	160	/* how */
+#define UPCALL_THREAD	168
+#define UPCALL_FRAME	176
 
 #define UPCALL_FXSAVE	0
 #define UPCALL_XSAVE_	1
@@ -39,12 +37,10 @@
 
 struct upcall_frame {
 	struct codewp_regs regs;
-	uint64_t iret[5];
 	void *xsave;
 	uint64_t mask;
 	uint64_t kind;
 	struct codewp_thread *thread;
-	uint64_t pad;
 };
 
 void upcall_entry(void);			/* upcall.S */
