@@ -523,12 +523,15 @@ static bool finish(struct block *b, const uint8_t *src, size_t n, uint64_t next)
 }
 
 /* No instruction at pc: what the guest gets instead. */
-static struct tb *fetch_fault(struct cpu *cpu, uint64_t pc, uint64_t addr, int code)
+static struct tb *fetch_fault(struct cpu *cpu, uint64_t pc, uint64_t addr,
+			      const struct mem_code *mc)
 {
+	bool gone = mc->class != MEM_NONE;	/* since its class was asked for */
+
 	cpu->exit = CPU_FAULT;
 	cpu->regs.rip = pc;
-	cpu->fault_sig = SIGSEGV;
-	cpu->fault_code = code;
+	cpu->fault_sig = !gone && mc->fault_sig ? mc->fault_sig : SIGSEGV;
+	cpu->fault_code = gone ? SEGV_MAPERR : mc->fault_code;
 	cpu->fault_addr = addr;
 	return NULL;
 }
@@ -581,13 +584,13 @@ static struct tb *try_translate(struct cpu *cpu, uint64_t pc, int *err)
 	if (take_page(pc, &mc[0]))
 		return fail(cpu, pc, "its page could not be write-protected");
 	if (mc[0].class == MEM_NONE)
-		return fetch_fault(cpu, pc, pc, mc[0].fault_code);
+		return fetch_fault(cpu, pc, pc, &mc[0]);
 	gen[0] = smc_gen_begin(mc[0].page, mc[0].gen);
 	gen[1] = 0;
 
 	have = in_page < FETCH ? in_page : FETCH;
 	if (guest_read(src, pc, have))
-		return fetch_fault(cpu, pc, pc, SEGV_MAPERR);
+		return fetch_fault(cpu, pc, pc, &mc[0]);
 	if (!begin(&b, pc, mc[0].class == MEM_CHECKED ? TB_CHECKED : 0)) {
 		*err = -ENOSPC;
 		return NULL;
@@ -607,13 +610,13 @@ static struct tb *try_translate(struct cpu *cpu, uint64_t pc, int *err)
 			if (mc[1].class == MEM_NONE) {
 				if (b.n)
 					break;
-				return fetch_fault(cpu, pc, second, mc[1].fault_code);
+				return fetch_fault(cpu, pc, second, &mc[1]);
 			}
 			gen[1] = smc_gen_begin(mc[1].page, mc[1].gen);
 			if (guest_read(src + have, second, INSN_MAX)) {
 				if (b.n)
 					break;
-				return fetch_fault(cpu, pc, second, SEGV_MAPERR);
+				return fetch_fault(cpu, pc, second, &mc[1]);
 			}
 			two = true;
 			r = decode(src + off, have - off + INSN_MAX, pc + off, &in);

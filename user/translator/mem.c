@@ -19,6 +19,8 @@
 #include <signal.h>
 #include <sys/mman.h>
 
+#include <linux/codewp.h>
+
 #define PROMOTE_WHOLE	(4UL << 20)	/* a mapping up to this moves as one */
 #define PROMOTE_PIECE	(2UL << 20)	/* of a larger one, this much */
 
@@ -120,15 +122,23 @@ static int in_view(struct region *r, uint64_t gva, struct mem_code *mc)
 	uint64_t voff = r->voff + gva - r->start;
 	struct codewp_arm_result res = { 0 };
 	const uint32_t *state = codewp_page_states(r->mv->view);
+	uint32_t now;
 	int err;
 
-	err = codewp_arm(r->mv->view, voff, PAGE,
-			 r->mv->shared ? CODEWP_OPEN : CODEWP_KEEP, &res);
-	if (err)
-		return err;
-	st.arms++;
+	/*
+	 * A write between the arm and the look at the state has raised the
+	 * generation and maybe disarmed the page: the next one would not be told.
+	 */
+	do {
+		err = codewp_arm(r->mv->view, voff, PAGE,
+				 r->mv->shared ? CODEWP_OPEN : CODEWP_KEEP, &res);
+		if (err)
+			return err;
+		st.arms++;
+		now = __atomic_load_n(&state[voff >> 12], __ATOMIC_ACQUIRE);
+	} while (!(now & CODEWP_PAGE_ARMED));
 	mc->page = r->mv->base + (voff >> 12);
-	mc->gen = __atomic_load_n(&state[voff >> 12], __ATOMIC_ACQUIRE) >> 8;
+	mc->gen = now >> 8;
 	/* Somebody holds the page for I/O, and writes to it without a trap. */
 	mc->class = res.foreign ? MEM_CHECKED : MEM_VIEW;
 	return 0;
@@ -142,6 +152,7 @@ int mem_code_page(uint64_t gva, struct mem_code *mc)
 	mc->class = MEM_NONE;
 	mc->page = gva >> 12;
 	mc->gen = 0;
+	mc->fault_sig = 0;
 	mc->fault_code = SEGV_MAPERR;
 	if (!r)
 		return 0;
@@ -152,8 +163,11 @@ int mem_code_page(uint64_t gva, struct mem_code *mc)
 	if (r->kind == R_ANON && (r->prot & PROT_WRITE) && !mem_promote(r, gva))
 		r = map_at(gva);
 	/* A page past the end of its file is mapped, but is not there. */
-	if (guest_copy(&probe, (const void *)gva, 1))
+	if (guest_copy(&probe, (const void *)gva, 1)) {
+		mc->fault_sig = SIGBUS;
+		mc->fault_code = BUS_ADRERR;
 		return 0;
+	}
 
 	r->code = true;
 	switch (r->kind) {

@@ -154,6 +154,7 @@ struct mem_code {
 	uint64_t page;		/* code-map index: the same for all mappings of it */
 	uint32_t gen;		/* its generation, read after the arm */
 	int fault_code;		/* MEM_NONE: SEGV_MAPERR or SEGV_ACCERR */
+	int fault_sig;		/* MEM_NONE: 0 is SIGSEGV; SIGBUS past a file's end */
 };
 
 /*
