@@ -1,0 +1,31 @@
+# The benchmarks: `make bench`, or tests/bench/run with one part's name.
+
+BENCH_DIR := $(BUILD)/bench
+BENCH_KVER ?= $(notdir $(patsubst %/build,%,$(lastword $(shell \
+		ls -dv /lib/modules/6.1.*-amd64/build 2>/dev/null))))
+
+BENCHES += $(BENCH_DIR)/trap $(BENCH_DIR)/million $(BENCH_DIR)/smc $(BENCH_DIR)/floor.ko
+
+$(BENCH_DIR)/trap: $(BUILD)/obj/tests/bench/trap.o $(BUILD)/obj/tests/bench/trap_asm.o \
+		$(BUILD)/obj/tests/bench/bench.o
+$(BENCH_DIR)/million: $(BUILD)/obj/tests/bench/million.o $(BUILD)/obj/tests/bench/bench.o
+$(BENCH_DIR)/trap $(BENCH_DIR)/million:
+	$(call msg,LD,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) -o $@ $^
+
+# A guest: no library that a translator would have to translate first.
+$(BENCH_DIR)/smc: tests/bench/smc.c
+	$(call msg,CC,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE $(WARN) -O2 -static -fcf-protection=none -o $@ $<
+
+$(BENCH_DIR)/floor.ko: tests/bench/floor/floor.c tests/bench/floor/Kbuild
+	$(call msg,KMOD,$@)
+	$(Q)rm -rf $(BENCH_DIR)/floor && mkdir -p $(BENCH_DIR)/floor
+	$(Q)ln -s $(CURDIR)/tests/bench/floor/floor.c $(CURDIR)/tests/bench/floor/Kbuild \
+		$(BENCH_DIR)/floor/
+	$(Q)env -u CFLAGS -u MAKEFLAGS -u MAKEOVERRIDES $(MAKE) --no-print-directory -s \
+		-C /lib/modules/$(BENCH_KVER)/build M=$(CURDIR)/$(BENCH_DIR)/floor modules \
+		>$(BENCH_DIR)/floor/log 2>&1 || { cat $(BENCH_DIR)/floor/log; exit 1; }
+	$(Q)cp $(BENCH_DIR)/floor/floor.ko $@
