@@ -51,7 +51,7 @@ const struct program programs[] = {
 	BB(tar, "-c", "-f", "-", "-C", "@D", "."),
 	BB(gzip, "-c", "@W"),
 	BB(bzcat, "@W.bz2"),
-	BB(zcat, "@W.gz"),
+	BB(gunzip, "-c", "@W.gz"),
 	BB(xzcat, "@W.xz"),
 	BB(cmp, "@W", "@D/count.awk"),
 	BB(diff, "@D/work.lua", "@D/jit.lua"),
