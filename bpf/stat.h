@@ -69,8 +69,8 @@ struct stat_totals {
 	__u64 translated;
 	__u64 invalidations;
 	__u64 invalidated;
-	__u64 arms;		/* pages */
-	__u64 disarms;		/* pages */
+	__u64 arms;		/* pages in the requests, also those armed already */
+	__u64 disarms;
 	__u64 overflows;	/* events that a ring had no room for */
 	__u64 full;		/* events of pages that found the table full */
 	__u64 failed;		/* events not counted by page for another reason */

@@ -249,7 +249,7 @@ TEST(other_processes_views_do_not_count)
 	unwatch(&w);
 	ASSERT_EQ(c, 4);
 	ASSERT_EQ(num(&w, "traps"), 0);
-	ASSERT_EQ(num(&w, "arms"), 0);
+	ASSERT_EQ(num(&w, "arm_requests"), 0);
 }
 
 TEST(full_table_of_views_reported)
@@ -267,7 +267,7 @@ TEST(full_table_of_views_reported)
 	unwatch(&w);
 	ASSERT_EQ(num(&w, "traps"), 50);
 	ASSERT_EQ(num(&w, "map_full"), 40);
-	ASSERT_EQ(num(&w, "arms"), 50);
+	ASSERT_EQ(num(&w, "arm_requests"), 50);
 }
 
 TEST(ring_overflows_reported)

@@ -19,10 +19,12 @@ $(TB)/fake/codewp-%: $(BUILD)/bin/codewp-%
 $(TB)/usdt_counts: | $(TB_FAKE)
 $(TB)/tools_args $(TB)/kernel_counts: | $(addprefix $(BUILD)/bin/,codewp codewp-stat codewp-top codewp-doctor)
 
+$(TB)/agree: | $(BUILD)/bin/codewp-run $(BUILD)/bin/codewp-stat $(BUILD)/tests/demo.d/patch
+
 $(TB)/%: $(BUILD)/obj/tests/bpf/%.o $(TB_UTIL)
 	$(call msg,LD,$@)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) -o $@ $^ -pthread
 
-TESTS_HOST += $(TB)/usdt_counts $(TB)/tools_args
-TESTS_VM += $(addprefix $(TB)/,usdt_counts tools_args kernel_counts)
+TESTS_HOST += $(addprefix $(TB)/,usdt_counts tools_args agree)
+TESTS_VM += $(addprefix $(TB)/,usdt_counts tools_args kernel_counts agree)

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 /* mov $imm32, %eax; ret */
 static const uint8_t constant[] = { 0xb8, 0, 0, 0, 0, 0xc3 };
@@ -45,9 +46,10 @@ int main(int argc, char **argv)
 	int (*fn)(void), (*fn_arg)(int);
 	void (*fn_void)(void);
 	volatile int *count;
-	uint8_t *page;
+	uint8_t *page, code[sizeof(constant)];
+	int fds[2];
 
-	page = mmap(NULL, 3 * 4096, PROT_READ | PROT_WRITE | PROT_EXEC,
+	page = mmap(NULL, 4 * 4096, PROT_READ | PROT_WRITE | PROT_EXEC,
 		    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (page == MAP_FAILED) {
 		perror("mmap");
@@ -78,5 +80,24 @@ int main(int argc, char **argv)
 		check("data beside code", i, *count, i + 1);
 	}
 	printf("data beside code: %ld times, counted right\n", rounds);
+
+	if (pipe(fds)) {
+		perror("pipe");
+		return 2;
+	}
+	fn = (int (*)(void))(page + 3 * 4096);
+	for (i = 0; i < rounds; i++) {
+		uint32_t imm = i * 5;
+
+		memcpy(code, constant, sizeof(constant));
+		memcpy(code + 1, &imm, 4);
+		if (write(fds[1], code, sizeof(code)) != sizeof(code) ||
+		    read(fds[0], page + 3 * 4096, sizeof(code)) != sizeof(code)) {
+			perror("pipe");
+			return 2;
+		}
+		check("code read from a pipe", i, fn(), i * 5);
+	}
+	printf("code read from a pipe: %ld times, never stale\n", rounds);
 	return 0;
 }

@@ -112,8 +112,8 @@ void table_totals(FILE *f, const struct probes *p, const struct stat_totals *t,
 		if (t->traps[HOW_RECREATED] + t->traps[HOW_OTHER])
 			fprintf(f, ", %llu others",
 				t->traps[HOW_RECREATED] + t->traps[HOW_OTHER]);
-		fprintf(f, "%s%llu pages armed, %llu disarmed%s", eol, t->arms,
-			t->disarms, eol);
+		fprintf(f, "%s%llu pages asked to be armed, %llu to be disarmed%s", eol,
+			t->arms, t->disarms, eol);
 	}
 	if (!probes_usdt(p)) {
 		fprintf(f, "%llu TBs made, %llu dropped by %llu invalidations",
@@ -140,8 +140,8 @@ void table_names(FILE *f, const struct probes *p, const struct stat_totals *t)
 	fprintf(f, "tbs %llu\n", t->translated);
 	fprintf(f, "invalidations %llu\n", t->invalidations);
 	fprintf(f, "invalidated %llu\n", t->invalidated);
-	fprintf(f, "arms %llu\n", t->arms);
-	fprintf(f, "disarms %llu\n", t->disarms);
+	fprintf(f, "arm_requests %llu\n", t->arms);
+	fprintf(f, "disarm_requests %llu\n", t->disarms);
 	fprintf(f, "ring_overflows %llu\n", t->overflows);
 	fprintf(f, "map_full %llu\n", t->full);
 	fprintf(f, "map_failed %llu\n", t->failed);
