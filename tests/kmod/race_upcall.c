@@ -117,14 +117,19 @@ TEST(upcall_registers)
 	ASSERT_EQ(area->scratch[5] & 0x40500, 0);	/* ...no DF, TF, AC here */
 }
 
-/* A handler that stores to the address in scratch[4] before it goes on. */
+/*
+ * A handler that stores to the address in scratch[4] before it goes on, by an
+ * instruction in the code range: only the busy word stops a second upcall.
+ */
 void kt_handler_nest(void);
 asm(".pushsection .text\n"
     "kt_handler_nest:\n"
-    "	mov %rax, 136(%rdi)\n"
-    "	mov 128(%rdi), %rax\n"
-    "	movq $99, (%rax)\n"
-    "	mov 136(%rdi), %rax\n"
+    "	mov %rdi, %r10\n"
+    "	sub $256, %rsp\n"		/* the red zone, and a call */
+    "	mov 128(%r10), %rdi\n"
+    "	mov $99, %esi\n"
+    "	call kt_store8\n"
+    "	mov %r10, %rdi\n"
     "	jmp kt_handler_open\n"
     ".popsection\n");
 
@@ -142,7 +147,7 @@ TEST(nested_trap_goes_to_the_ring)
 		map[512] = 0;
 		ASSERT_OK(kt_arm(view, 0, 2 * PAGE, 0));
 		area->scratch[4] = (uintptr_t)(map + 512);
-		kt_store8(map, i);
+		kt_inc8(map);
 		ASSERT_EQ(map[0], i);
 		ASSERT_EQ(map[512], 99);
 		ASSERT_EQ(area->busy, 0);
