@@ -144,14 +144,17 @@ static int scan_written(const struct codewp_view *view, codewp_event_fn fn, void
 
 int codewp_drain(struct codewp_view *view, codewp_event_fn fn, void *arg)
 {
-	struct ring *ring = view->ring;
-	struct codewp_ring *hdr = ring->hdr;
-	struct codewp *ctx = view->ctx;
+	struct codewp_ring *hdr;
+	struct ring *ring;
+	struct codewp *ctx;
 	bool overflow;
 	int count = 0;
 
-	if (!fn)
+	if (!view || !fn)
 		return -EINVAL;
+	ctx = view->ctx;
+	ring = view->ring;
+	hdr = ring->hdr;
 	if (!ctx_alive(ctx))
 		return -ESRCH;
 	if (!codewp_pending(view))

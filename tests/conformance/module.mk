@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: GPL-2.0 OR MIT
+# One conformance suite, linked once per backend; its name says which.
+
+CONF_OBJ := $(addprefix $(BUILD)/obj/tests/conformance/,conf.o trap.o maps.o \
+	    events.o threads.o args.o regs.o)
+CONF_NAME := $(BUILD)/tests/conformance-
+
+# ASSERT_EQ(unsigned, 1) is what a test says.
+$(CONF_OBJ): ALL_CFLAGS += -pthread -Wno-sign-compare
+
+$(CONF_NAME)kmod $(CONF_NAME)uffd $(CONF_NAME)mprotect: $(CONF_OBJ) $(TEST_LIB) \
+		$(BUILD)/lib/libcodewp.a
+	$(call msg,LD,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) -pthread -o $@ $^
+
+TESTS_HOST += $(CONF_NAME)uffd $(CONF_NAME)mprotect
+TESTS_VM += $(CONF_NAME)kmod $(CONF_NAME)uffd $(CONF_NAME)mprotect
