@@ -83,7 +83,7 @@ static void read_headers(int fd, const char *path, struct image *im)
 		if (e32->e_machine != EM_386 && e32->e_machine != EM_X86_64)
 			bad(126, "%s is a 32-bit program for %s, not x86-64", path,
 			    machine_name(e32->e_machine));
-		bad(EXIT_UNSUPPORTED, "32-bit program %s is not supported", path);
+		bad(EXIT_UNSUPPORTED, "%s: a 32-bit program is not supported", path);
 	}
 	if (n < (ssize_t)sizeof(im->eh))
 		bad(126, "%s is truncated", path);

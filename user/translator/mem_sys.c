@@ -109,6 +109,41 @@ undo:
 	return ret == -EEXIST ? -ENOMEM : ret;
 }
 
+static void mem_forget_file(dev_t dev, ino_t ino)
+{
+	struct region *r;
+
+	for (size_t i = 0; (r = map_index(i)); i++)
+		if (r->ino == ino && r->dev == dev)
+			mem_forget_code(r->start, r->end);
+}
+
+/*
+ * A disk file that is mapped shared and writable changes below its private
+ * mappings, pages that they have not copied, without any call.
+ */
+static void check_private(dev_t dev, ino_t ino)
+{
+	struct region *r;
+
+	for (size_t i = 0; (r = map_index(i)); i++) {
+		if (r->kind != R_FILE || r->ino != ino || r->dev != dev)
+			continue;
+		mem_forget_code(r->start, r->end);
+		r->checked = true;
+	}
+}
+
+static bool mapped_writable(dev_t dev, ino_t ino)
+{
+	struct region *r;
+
+	for (size_t i = 0; (r = map_index(i)); i++)
+		if (r->kind == R_SHARED && !r->no_write && r->ino == ino && r->dev == dev)
+			return true;
+	return false;
+}
+
 struct file_info {
 	dev_t dev;
 	ino_t ino;
@@ -210,7 +245,8 @@ long mem_mmap(uint64_t addr, uint64_t len, int prot, int flags, int fd, uint64_t
 	else
 		r.kind = R_SHARED;
 	/* Files other than regular ones change without being written. */
-	r.checked = r.kind == R_FILE && (fi.shmem || !fi.regular);
+	r.checked = r.kind == R_FILE && (fi.shmem || !fi.regular ||
+					 mapped_writable(fi.dev, fi.ino));
 	r.no_write = shared && !anon && fi.read_only;
 
 	if (shared && (fi.shmem || anon) && !(flags & MAP_HUGETLB)) {
@@ -251,6 +287,8 @@ long mem_mmap(uint64_t addr, uint64_t len, int prot, int flags, int fd, uint64_t
 		r.start = ret;
 		r.end = ret + len;
 		map_add(&r);
+		if (r.kind == R_SHARED && !anon && !r.no_write)
+			check_private(r.dev, r.ino);
 	} else if (fixed) {
 		/* All of it was claimed. */
 		raw_syscall(SYS_munmap, addr, len, 0, 0, 0, 0);
@@ -580,8 +618,11 @@ static long advise_part(struct region *r, uint64_t start, uint64_t end, int advi
 		break;
 	case MADV_REMOVE:
 		mem_forget_code(start, end);
-		if (r->kind == R_SHM && r->prot & PROT_WRITE)
+		if (r->kind == R_SHM && r->prot & PROT_WRITE) {
+			/* Code may have been made from another mapping of it. */
+			mem_forget_file(r->dev, r->ino);
 			return view_punch(r->mv, voff, end - start);
+		}
 		break;
 	case MADV_HUGEPAGE:
 	case MADV_NOHUGEPAGE:
@@ -693,13 +734,9 @@ int mem_add_stack(uint64_t low, uint64_t high, int prot)
 void mem_file_written(int fd)
 {
 	struct stat stb;
-	struct region *r;
 
-	if (fstat(fd, &stb) || !S_ISREG(stb.st_mode))
-		return;
-	for (size_t i = 0; (r = map_index(i)); i++)
-		if (r->ino == stb.st_ino && r->dev == stb.st_dev)
-			mem_forget_code(r->start, r->end);
+	if (!fstat(fd, &stb) && S_ISREG(stb.st_mode))
+		mem_forget_file(stb.st_dev, stb.st_ino);
 }
 
 void mem_all_written(void)

@@ -14,7 +14,9 @@
 
 #include <errno.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
+#include <unistd.h>
 
 #define MAX_IOV 1024
 
@@ -84,6 +86,27 @@ static bool prepare(const struct sys_entry *e, const long args[6])
 	return true;
 }
 
+/*
+ * A write to /proc/PID/mem goes to memory, at the file's offset. Which process's
+ * it is does not matter here: opening too much is harmless.
+ */
+static void open_proc_mem(const struct sys_entry *e, const long args[6])
+{
+	long at;
+
+	switch (e - sys_table) {
+	case SYS_write:
+		at = raw_syscall(SYS_lseek, args[0], 0, SEEK_CUR, 0, 0, 0);
+		mem_kernel_write(at, args[2]);
+		break;
+	case SYS_pwrite64:
+		mem_kernel_write(args[3], args[2]);
+		break;
+	default:
+		mem_kernel_write(0, TASK_END);
+	}
+}
+
 long sys_pass(struct cpu *cpu, const struct sys_entry *e, long args[6])
 {
 	return guest_syscall(&cpu->stop, e - sys_table, args);
@@ -116,6 +139,8 @@ void sys_call(struct cpu *cpu)
 	if (nr >= sys_table_size || !sys_table[nr].name)
 		unknown(cpu, nr);
 	e = &sys_table[nr];
+	if (e->file_written && fd_marked(args[e->file_written - 1]) == FD_PROC_MEM)
+		open_proc_mem(e, args);
 	if (!prepare(e, args))
 		ret = -EBADF;
 	else if (e->fn)
