@@ -375,6 +375,11 @@ bool core_guest_state(struct cpu *cpu, struct codewp_regs *regs)
 
 uint64_t core_fault_addr(struct cpu *cpu, uint64_t addr)
 {
+	struct codewp_regs regs = { .rip = addr };
+
+	/* SIGFPE and SIGILL: the instruction itself. */
+	if (core_in_cache(addr) && core_guest_state(cpu, &regs))
+		return regs.rip;
 	if (cpu->replay_page != CODEMAP_NO_PAGE && addr - cpu->alias < 64)
 		return cpu->replay_gva + (addr - cpu->alias);
 	return addr;

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+/*
+ * See fake.h. MEM_VIEW is not offered: what traps do is tested with whole
+ * programs, on real backends (tests/translator).
+ */
+#include <stdarg.h>
+#include <string.h>
+
+#include "fake.h"
+#include "test.h"
+
+enum mem_class fake_class = MEM_TEXT;
+struct cpu fake_cpu;
+
+struct codewp *the_ctx;
+struct run_stats st;
+bool log_on;
+
+int mem_code_page(uint64_t gva, struct mem_code *mc)
+{
+	*mc = (struct mem_code){ .class = gva < 4096 ? MEM_NONE : fake_class,
+				 .page = gva >> 12, .fault_code = SEGV_MAPERR };
+	return 0;
+}
+
+uint32_t mem_page_gen(void *unused, uint64_t page)
+{
+	return 0;
+}
+
+void *mem_alias(uint64_t gva, size_t len)
+{
+	return NULL;
+}
+
+int mem_open_page(uint64_t gva)
+{
+	return 0;
+}
+
+bool mem_private(uint64_t gva)
+{
+	return false;
+}
+
+void mem_for_each_view(void (*fn)(struct codewp_view *view, void *arg), void *arg)
+{
+}
+
+int guest_read(void *dst, uint64_t gva, size_t len)
+{
+	memcpy(dst, (const void *)gva, len);
+	return 0;
+}
+
+void stats_page(uint64_t page, enum stat_kind kind, uint64_t n)
+{
+}
+
+void log_tb(uint64_t pc, size_t guest_bytes, size_t insns, const void *host,
+	    size_t host_bytes)
+{
+}
+
+void fatal(const char *fmt, ...)
+{
+	va_list ap;
+	int n = snprintf(test_why, 512, "fatal: ");
+
+	va_start(ap, fmt);
+	vsnprintf(test_why + n, 512 - n, fmt, ap);
+	va_end(ap);
+	_exit(1);
+}
+
+/* No view exists, so nobody calls these. */
+bool codewp_pending(const struct codewp_view *view)
+{
+	return false;
+}
+
+int codewp_drain(struct codewp_view *view, codewp_event_fn fn, void *arg)
+{
+	return -ENOSYS;
+}
+
+const char *codewp_strerror(int err)
+{
+	return strerror(-err);
+}
+
+const struct codewp_backend_info *codewp_backend_info(const struct codewp *ctx)
+{
+	return NULL;
+}
+
+int codewp_thread_register(struct codewp *ctx, struct codewp_thread **thread,
+			   const struct codewp_thread_opts *opts)
+{
+	return -ENOSYS;
+}
+
+struct codewp_area *codewp_thread_area(struct codewp_thread *thread)
+{
+	return NULL;
+}
+
+void fake_start(const struct core_opts *opts)
+{
+	ASSERT_EQ(core_init(opts), 0);
+	ASSERT_EQ(core_thread_init(&fake_cpu), 0);
+}

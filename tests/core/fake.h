@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: GPL-2.0 OR MIT */
+/*
+ * The runtime's half of translator.h for tests of the core: guest memory is the
+ * process's memory as it is, of one class, and no backend arms anything.
+ */
+#ifndef FAKE_H
+#define FAKE_H
+
+#include "core.h"
+
+extern enum mem_class fake_class;
+extern struct cpu fake_cpu;
+
+void fake_start(const struct core_opts *opts);
+
+#endif
