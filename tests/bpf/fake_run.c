@@ -3,9 +3,14 @@
  * Stands in for codewp-run: fires its USDT probes a known number of times from
  * several threads, all on the same few pages, so that a lost update shows.
  *
- * codewp-run [--OPTION]... -- THREADS ROUNDS PAGES [exit N | signal N | sleep MS]
+ * codewp-run [--OPTION]... -- THREADS ROUNDS PAGES [exit N | signal N | sleep MS |
+ *	lockstep 1]
+ *
+ * lockstep: every round begins in all threads at once, so that they meet on pages
+ * that nobody has counted yet.
  */
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -15,15 +20,22 @@
 
 #include "../../user/translator/probes.h"
 
-static unsigned long rounds, pages;
+static unsigned long rounds, pages, threads, arrived;
+static int lockstep;
 
 static void *fire(void *arg)
 {
 	uint64_t i;
 
 	for (i = 0; i < rounds; i++) {
-		uint64_t page = i % pages;
+		uint64_t page = i % pages, spins = 0;
 
+		if (lockstep) {
+			__atomic_add_fetch(&arrived, 1, __ATOMIC_RELAXED);
+			while (__atomic_load_n(&arrived, __ATOMIC_RELAXED) < (i + 1) * threads)
+				if (++spins % 4096 == 0)
+					sched_yield();
+		}
 		probe_tb_translate(0x400000 + page * 4096 + 12, page, 10, 20);
 		probe_trap(page, 5, 0x1000 + page, PROBE_HOW_UPCALL);
 		probe_tb_invalidate(page, 0, 7, 3, 0x1000 + page);
@@ -45,6 +57,8 @@ int main(int argc, char **argv)
 	pages = strtoul(argv[i + 3], NULL, 0);
 	if (n < 1 || n > 16 || !pages)
 		return 99;
+	threads = n;
+	lockstep = argc - i >= 6 && !strcmp(argv[i + 4], "lockstep");
 	for (k = 0; k < n; k++)
 		if (pthread_create(&t[k], NULL, fire, NULL))
 			return 98;

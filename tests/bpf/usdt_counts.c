@@ -7,10 +7,15 @@
 
 #include "tool_util.h"
 
-/* Prime, so that a lost or doubled batch cannot add up again by chance. */
-#define ROUNDS	20011
-#define STR_(x)	#x
-#define STR(x)	STR_(x)
+/*
+ * Prime, so that a lost or doubled batch cannot add up again by chance; fewer
+ * where every probe's breakpoint is emulated.
+ */
+#define IN_VM	getenv("CODEWP_VM")
+#define ROUNDS	(IN_VM ? 5003 : 50021)
+#define ROUNDS_S (IN_VM ? "5003" : "50021")
+#define NEW	(IN_VM ? 2000 : 10000)
+#define NEW_S	(IN_VM ? "2000" : "10000")
 
 #define STAT	beside("fake/codewp-stat")
 #define TOP	beside("fake/codewp-top")
@@ -64,7 +69,7 @@ TEST(counts_exact_one_thread)
 	struct said s;
 
 	need_bpf();
-	s = RUN(STAT, "-x", "--", "1", STR(ROUNDS), "7");
+	s = RUN(STAT, "-x", "--", "1", ROUNDS_S, "7");
 	ASSERT_EQ(s.status, 0);
 	check_counts(s.err, ROUNDS);
 }
@@ -78,10 +83,10 @@ TEST_LONG(counts_never_lost_two_cpus, 60)
 	need_bpf();
 	if (sysconf(_SC_NPROCESSORS_ONLN) < 2)
 		SKIP("one processor only");
-	s = RUN(STAT, "-x", "--", "2", STR(ROUNDS), "3");
+	s = RUN(STAT, "-x", "--", "2", ROUNDS_S, "1", "lockstep", "1");
 	ASSERT_EQ(s.status, 0);
 	check_counts(s.err, 2 * ROUNDS);
-	s = RUN(STAT, "-o", "/dev/stdout", "-n", "0", "-i", "0.01", "--", "4", STR(ROUNDS),
+	s = RUN(STAT, "-o", "/dev/stdout", "-n", "0", "-i", "0.01", "--", "4", ROUNDS_S,
 		"3");
 	ASSERT_EQ(s.status, 0);
 	/* The last table is the final one. */
@@ -98,14 +103,19 @@ TEST_LONG(entries_made_once_two_cpus, 60)
 {
 	int64_t traps, tbs, dropped;
 	struct said s;
+	int i;
 
 	need_bpf();
-	s = RUN(STAT, "-o", "/dev/stdout", "-n", "0", "--", "4", "5000", "5000");
-	ASSERT_EQ(s.status, 0);
-	ASSERT_EQ(table_sums(s.out, &traps, &tbs, &dropped), 5000);
-	ASSERT_EQ(traps, 20000);
-	ASSERT_EQ(tbs, 20000);
-	ASSERT_EQ(dropped, 60000);
+	/* Whether they meet is luck, on a busy machine: several tries. */
+	for (i = 0; i < 4; i++) {
+		s = RUN(STAT, "-o", "/dev/stdout", "-n", "0", "--", "2", NEW_S, NEW_S, "lockstep",
+			"1");
+		ASSERT_EQ(s.status, 0);
+		ASSERT_EQ(table_sums(s.out, &traps, &tbs, &dropped), NEW);
+		ASSERT_EQ(traps, 2 * NEW);
+		ASSERT_EQ(tbs, 2 * NEW);
+		ASSERT_EQ(dropped, 6 * NEW);
+	}
 }
 
 TEST(full_table_reported)
@@ -197,7 +207,7 @@ TEST_LONG(only_the_process_asked_for, 60)
 
 	need_bpf();
 	other = SPAWN(FAKE, "--", "1", "2000000000", "3");
-	s = RUN(STAT, "-x", "--", "2", STR(ROUNDS), "7");
+	s = RUN(STAT, "-x", "--", "2", ROUNDS_S, "7");
 	ASSERT_EQ(s.status, 0);
 	check_counts(s.err, 2 * ROUNDS);
 
