@@ -136,6 +136,12 @@ int codewp_disarm(struct codewp_view *view, uint64_t voff, uint64_t len);
 /*
  * The page-state words (CODEWP_PAGE_* of linux/codewp.h), one per page of the
  * view. Read one with an acquire load; its generation is state >> 8.
+ *
+ * Bytes are known to be tracked when, in this order: the page was armed, its
+ * state was read and said CODEWP_PAGE_ARMED (another thread may have written,
+ * and so opened the page, before codewp_arm() returned to you), the bytes were
+ * read, and the generation is still that of this state when they are used.
+ * Reading the generation before codewp_arm() does as well.
  */
 const uint32_t *codewp_page_states(struct codewp_view *view);
 
