@@ -14,8 +14,9 @@
 #define IN_VM	getenv("CODEWP_VM")
 #define ROUNDS	(IN_VM ? 5003 : 50021)
 #define ROUNDS_S (IN_VM ? "5003" : "50021")
-#define NEW	(IN_VM ? 2000 : 10000)
-#define NEW_S	(IN_VM ? "2000" : "10000")
+/* In lockstep two emulated processors wait for each other in every round. */
+#define STEPS	(IN_VM ? 499 : 10007)
+#define STEPS_S	(IN_VM ? "499" : "10007")
 
 #define STAT	beside("fake/codewp-stat")
 #define TOP	beside("fake/codewp-top")
@@ -83,9 +84,9 @@ TEST_LONG(counts_never_lost_two_cpus, 60)
 	need_bpf();
 	if (sysconf(_SC_NPROCESSORS_ONLN) < 2)
 		SKIP("one processor only");
-	s = RUN(STAT, "-x", "--", "2", ROUNDS_S, "1", "lockstep", "1");
+	s = RUN(STAT, "-x", "--", "2", STEPS_S, "1", "lockstep", "1");
 	ASSERT_EQ(s.status, 0);
-	check_counts(s.err, 2 * ROUNDS);
+	check_counts(s.err, 2 * STEPS);
 	s = RUN(STAT, "-o", "/dev/stdout", "-n", "0", "-i", "0.01", "--", "4", ROUNDS_S,
 		"3");
 	ASSERT_EQ(s.status, 0);
@@ -108,13 +109,13 @@ TEST_LONG(entries_made_once_two_cpus, 60)
 	need_bpf();
 	/* Whether they meet is luck, on a busy machine: several tries. */
 	for (i = 0; i < 4; i++) {
-		s = RUN(STAT, "-o", "/dev/stdout", "-n", "0", "--", "2", NEW_S, NEW_S, "lockstep",
+		s = RUN(STAT, "-o", "/dev/stdout", "-n", "0", "--", "2", STEPS_S, STEPS_S, "lockstep",
 			"1");
 		ASSERT_EQ(s.status, 0);
-		ASSERT_EQ(table_sums(s.out, &traps, &tbs, &dropped), NEW);
-		ASSERT_EQ(traps, 2 * NEW);
-		ASSERT_EQ(tbs, 2 * NEW);
-		ASSERT_EQ(dropped, 6 * NEW);
+		ASSERT_EQ(table_sums(s.out, &traps, &tbs, &dropped), STEPS);
+		ASSERT_EQ(traps, 2 * STEPS);
+		ASSERT_EQ(tbs, 2 * STEPS);
+		ASSERT_EQ(dropped, 6 * STEPS);
 	}
 }
 
