@@ -14,6 +14,13 @@ $(BENCH_DIR)/trap $(BENCH_DIR)/million:
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) -o $@ $^
 
+# For tests/bench/where: its addresses are known beforehand, and nobody else's.
+$(BENCH_DIR)/trap-static: $(BUILD)/obj/tests/bench/trap.o \
+		$(BUILD)/obj/tests/bench/trap_asm.o $(BUILD)/obj/tests/bench/bench.o
+	$(call msg,LD,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) -static -no-pie -Wl,-Ttext-segment=0x10000000 -o $@ $^
+
 # A guest: no library that a translator would have to translate first.
 $(BENCH_DIR)/smc: tests/bench/smc.c
 	$(call msg,CC,$@)
