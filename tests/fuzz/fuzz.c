@@ -14,7 +14,8 @@
  * and printed with both states and a command that repeats it, and written to a
  * .seq file; files kept in tests/fuzz/seeds are run first, every time.
  *
- *	fuzz-BACKEND [-n SEQUENCES] [-s SEED] [-t SECONDS] [-m MODE] [FILE.seq...]
+ *	fuzz-BACKEND [-n SEQUENCES] [-s SEED] [-t SECONDS] [-m MODE] [-f FAILURES]
+ *		[-x MNEMONIC]... [FILE.seq...]
  *
  * Without arguments it is a test: a fixed seed, for 60 seconds (environment:
  * FUZZ_SECONDS).
@@ -592,7 +593,7 @@ int main(int argc, char **argv)
 		learn();
 		return as_test();
 	}
-	while ((opt = getopt(argc, argv, "n:s:t:m:f:")) != -1) {
+	while ((opt = getopt(argc, argv, "n:s:t:m:f:x:")) != -1) {
 		switch (opt) {
 		case 'n':
 			n = strtoull(optarg, NULL, 0);
@@ -606,6 +607,9 @@ int main(int argc, char **argv)
 		case 'f':
 			max_failures = atoi(optarg);
 			break;
+		case 'x':
+			gen_leave_out(optarg);
+			break;
 		case 'm':
 			for (mode = 0; mode < MODE_COUNT && strcmp(optarg, mode_name[mode]); mode++)
 				;
@@ -614,7 +618,7 @@ int main(int argc, char **argv)
 			/* fall through */
 		default:
 			fprintf(stderr, "usage: %s [-n SEQUENCES] [-s SEED] [-t SECONDS] "
-				"[-m text|rwx|armed] [-f FAILURES] [FILE.seq...]\n", argv[0]);
+				"[-m text|rwx|armed] [-f FAILURES] [-x MNEMONIC]... [FILE.seq...]\n", argv[0]);
 			return 2;
 		}
 	}

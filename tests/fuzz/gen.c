@@ -25,7 +25,7 @@
 
 static ZydisDecoder decoder;
 static uint32_t refused[ZYDIS_MNEMONIC_MAX_VALUE + 1], made[ZYDIS_MNEMONIC_MAX_VALUE + 1];
-static bool learning = true;
+static bool learning = true, left_out[ZYDIS_MNEMONIC_MAX_VALUE + 1];
 
 struct gen {
 	uint64_t rng;
@@ -235,6 +235,8 @@ static bool wanted(const ZydisDecodedInstruction *in, const ZydisDecodedOperand 
 	default:
 		break;
 	}
+	if (left_out[in->mnemonic])
+		return false;
 	if (refused[in->mnemonic] >= 3 && refused[in->mnemonic] * 2 > made[in->mnemonic])
 		return false;
 	for (int i = 0; i < in->operand_count; i++)	/* segment and other system registers */
@@ -950,6 +952,13 @@ void gen_sequence(uint64_t seed, uint32_t nr, enum fuzz_mode mode, uint8_t *slot
 void gen_init(void)
 {
 	ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
+}
+
+void gen_leave_out(const char *mnemonic)
+{
+	for (int i = 0; i <= ZYDIS_MNEMONIC_MAX_VALUE; i++)
+		if (!strcmp(ZydisMnemonicGetString(i), mnemonic))
+			left_out[i] = true;
 }
 
 void gen_learned(void)

@@ -19,6 +19,9 @@ void gen_sequence(uint64_t seed, uint32_t nr, enum fuzz_mode mode, uint8_t *slot
 void gen_refused(const uint8_t *slot, unsigned int offset);
 void gen_learned(void);
 
+/* Make no instruction of that name: to look behind a known difference. */
+void gen_leave_out(const char *mnemonic);
+
 /* One line per instruction; returns the text, malloc'ed. */
 char *gen_disassemble(const uint8_t *slot);
 

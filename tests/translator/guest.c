@@ -65,6 +65,18 @@ static uint8_t *brk_pages(size_t size)
 	return (uint8_t *)start;
 }
 
+/* What place_get() mapped, so that --all can drop it between two cases. */
+static struct { void *p; size_t size; } mapped[512];
+static unsigned int mapped_n;
+
+static void drop_places(void)
+{
+	/* a case may have unmapped or moved its own: that is no error */
+	while (mapped_n--)
+		munmap(mapped[mapped_n].p, mapped[mapped_n].size);
+	mapped_n = 0;
+}
+
 uint8_t *place_get(enum place where, size_t pages)
 {
 	static uint8_t bss[32 * PAGE] __attribute__((aligned(4096)));
@@ -99,10 +111,12 @@ uint8_t *place_get(enum place where, size_t pages)
 		memset(p, 0, size);
 		return p;
 	case PLACE_BSS:
-		CHECK(bss_used + size <= sizeof(bss));
+		if (bss_used + size > sizeof(bss))
+			bss_used = 0;	/* all cases in one process: from the start */
 		p = bss + bss_used;
 		bss_used += size;
 		CHECK(!mprotect(p, size, PROT_READ | PROT_WRITE | PROT_EXEC));
+		memset(p, 0, size);
 		return p;
 	case PLACE_STACK: {
 		uint8_t here;
@@ -123,6 +137,10 @@ uint8_t *place_get(enum place where, size_t pages)
 	CHECK(p != MAP_FAILED);
 	if (fd >= 0)
 		close(fd);
+	if (mapped_n < 512) {
+		mapped[mapped_n].p = p;
+		mapped[mapped_n++].size = size;
+	}
 	return p;
 }
 
@@ -137,18 +155,25 @@ size_t put_ret_imm(uint8_t *p, uint32_t imm)
 int main(int argc, char **argv)
 {
 	struct guest_case *c;
+	int ran = 0;
 
 	if (argc == 2 && !strcmp(argv[1], "--list")) {
 		for (c = first; c; c = c->next)
 			puts(c->name);
 		return 0;
 	}
-	for (c = first; c; c = c->next)
-		if (argc == 2 && !strcmp(c->name, argv[1])) {
-			c->fn();
-			printf("%s done\n", c->name);
-			return 0;
-		}
-	fprintf(stderr, "usage: %s --list | CASE\n", argv[0]);
+	for (c = first; c; c = c->next) {
+		if (argc != 2 || (strcmp(argv[1], "--all") ? strcmp(argv[1], c->name) :
+				  !strncmp(c->name, "dies_", 5)))
+			continue;
+		c->fn();
+		printf("%s done\n", c->name);
+		fflush(stdout);
+		drop_places();
+		ran++;
+	}
+	if (ran)
+		return 0;
+	fprintf(stderr, "usage: %s --list | --all | CASE\n", argv[0]);
 	return 2;
 }
