@@ -96,12 +96,12 @@ static void judge(struct outcome o)
 	ASSERT_EQ(o.lost, 0);
 }
 
-TEST_LONG(arm_against_two_writers, 60)
+TEST_LONG(rule1_rule2_arm_against_two_writers, 60)
 {
 	judge(race(ARMS_TOTAL / 2, 1, 0));
 }
 
-TEST_LONG(arm_private_against_two_writers, 60)
+TEST_LONG(rule1_rule2_arm_private_against_two_writers, 60)
 {
 	judge(race(ARMS_TOTAL / 2, 4, CODEWP_VIEW_PRIVATE));
 }

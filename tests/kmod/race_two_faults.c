@@ -79,18 +79,18 @@ static void run(int views)
 	}
 }
 
-TEST_LONG(one_event_each, 30)
+TEST_LONG(rule7_one_event_each, 30)
 {
 	run(1);
 }
 
-TEST_LONG(one_upcall_each, 30)
+TEST_LONG(rule7_one_upcall_each, 30)
 {
 	registered = true;
 	run(1);
 }
 
-TEST_LONG(one_upcall_each_and_the_other_view_its_event, 30)
+TEST_LONG(rule7_one_upcall_each_and_the_other_view_its_event, 30)
 {
 	registered = true;
 	run(2);
