@@ -98,7 +98,7 @@ static __always_inline struct page_stat *get_page(__u32 space, __u32 id, __u64 p
 }
 
 /* The last writer is the one with the latest time; ties go to the first. */
-static __always_inline void written(struct page_stat *v, __u64 ip)
+static __always_inline void written(struct page_stat *v, __u64 ip, __u64 how)
 {
 	__u64 now = bpf_ktime_get_ns();
 	__u64 old;
@@ -114,6 +114,7 @@ static __always_inline void written(struct page_stat *v, __u64 ip)
 		if (__sync_val_compare_and_swap(&v->last_ns, old, now) == old) {
 			if (ip)
 				v->last_ip = ip;
+			v->last_how = how;
 			break;
 		}
 	}
@@ -148,7 +149,7 @@ int BPF_PROG(on_trap, __u64 cookie, __u64 pgoff, __u64 offset, __u64 addr,
 		return 0;
 	add(&v->traps[how], 1);
 	v->base = cookie;
-	written(v, ip);
+	written(v, ip, how);
 	return 0;
 }
 
@@ -211,7 +212,7 @@ int BPF_USDT(on_tb_invalidate, __u64 page, __u64 first, __u64 last, __u64 count,
 		return 0;
 	add(&v->invalidations, 1);
 	add(&v->invalidated, count);
-	written(v, writer_ip);
+	written(v, writer_ip, HOW_OTHER);
 	return 0;
 }
 
@@ -230,6 +231,6 @@ int BPF_USDT(on_guest_trap, __u64 page, __u64 offset, __u64 ip, __u64 how)
 	if (!v)
 		return 0;
 	add(&v->traps[how], 1);
-	written(v, ip);
+	written(v, ip, how);
 	return 0;
 }

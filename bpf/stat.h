@@ -46,6 +46,7 @@ enum stat_how {
  * @invalidations: invalidations, also those that hit no TB
  * @invalidated: TBs that they dropped
  * @last_ip: who wrote last: the instruction pointer
+ * @last_how: SPACE_VIEW: how that write was told
  * @first_ns: first write, CLOCK_MONOTONIC
  * @last_ns: last write
  * @base: SPACE_VIEW: the view's cookie; SPACE_CODE: guest address of the page,
@@ -57,6 +58,7 @@ struct page_stat {
 	__u64 invalidations;
 	__u64 invalidated;
 	__u64 last_ip;
+	__u64 last_how;
 	__u64 first_ns;
 	__u64 last_ns;
 	__u64 base;

@@ -142,6 +142,10 @@ TEST_LONG(one_row_per_page_from_both_sides, 60)
 		TEST_FAIL("%d rows, not 4: %.400s", rows, s.out);
 	ASSERT_GE(sum_up, 3 * (N - 1));
 	ASSERT_GE(sum_dropped, 3 * (N - 1));
+	/* The page that read() filled, and only that one, was written by the kernel. */
+	line = strstr(s.out, " kernel ");
+	ASSERT(line);
+	ASSERT(!strstr(strchr(line, '\n'), " kernel  "));
 }
 
 int main(int argc, char **argv)

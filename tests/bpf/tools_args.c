@@ -126,6 +126,8 @@ TEST(doctor_knows_each_backend)
 		ASSERT_GT(strcspn(p + 1, "\n"), 25UL);
 	if (access("/dev/codewp", F_OK))
 		ASSERT(strstr(s.out, "  NO   kmod "));
+	else if (!geteuid())
+		ASSERT(strstr(s.out, "  yes  kmod "));
 	for (p = s.out; p && *p; p = strchr(p, '\n'), p = p ? p + 1 : p)
 		ASSERT_LT(strcspn(p, "\n"), 80UL);
 }

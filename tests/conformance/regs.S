@@ -110,6 +110,10 @@ vector_store:
 	xrstor64 (%r9)
 	ret
 
+	.macro	trash_zmm n
+	vmovdqa64 %zmm0, %zmm\n
+	.endm
+
 /* void vector_trash(uint64_t mask) */
 	.globl	vector_trash
 	.type	vector_trash, @function
@@ -140,9 +144,13 @@ vector_trash:
 	emms
 	ret
 2:	vpternlogd $0xff, %zmm0, %zmm0, %zmm0
-	.irp	n, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
-	vmovdqa64 %zmm0, %zmm\n
+	.altmacro
+	.set	i, 1
+	.rept	31
+	trash_zmm %i
+	.set	i, i + 1
 	.endr
+	.noaltmacro
 	.irp	n, 0, 1, 2, 3, 4, 5, 6, 7
 	kxnorw	%k\n, %k\n, %k\n
 	.endr

@@ -672,6 +672,13 @@ TEST(ring_scribbled_over)
 	map[0] = 1;
 	ASSERT_EQ(ring->head, 1);
 	ASSERT(kt_event(ring, &ev));
+	ring->head = 40;
+	ring->nr = 1;
+	ASSERT_OK(kt_arm(view, 0, PAGE, 0));
+	map[0] = 2;
+	ASSERT_EQ(ring->head, 2);
+	ring->nr = RING / 64;
+	ASSERT(kt_event(ring, &ev));
 }
 
 TEST(ring_full)

@@ -326,8 +326,17 @@ TEST(exec_ends_the_registration)
 	ASSERT_GT(readlink("/proc/self/exe", self, sizeof(self) - 1), 0);
 	pid = ASSERT_OK(fork());
 	if (!pid) {
-		fd = ASSERT_OK(kt_try_thread(CODEWP_THREAD_UPCALL,
-					     kt_handler_open, NULL, -1));
+		/*
+		 * All of user space is its code cache, since exec moves the
+		 * program, and the handler's address means nothing then.
+		 */
+		struct codewp_thread_create c = {
+			.flags = CODEWP_THREAD_UPCALL, .ring_fd = -1,
+			.handler = (uintptr_t)kt_handler_open,
+			.code_start = PAGE, .code_end = (1UL << 47) - PAGE,
+		};
+
+		fd = ASSERT_OK(ioctl(kt_dev(), CODEWP_IOC_THREAD, &c));
 		/* Both descriptors survive only because we insist. */
 		fcntl(fd, F_SETFD, 0);
 		fcntl(view, F_SETFD, 0);
@@ -359,6 +368,15 @@ TEST(after_exec)
 	kt_inc8(map);
 	ASSERT_EQ(map[0], 1);
 	no_map(EPERM, PAGE, atoi(t), 0);
+
+	/* A view of its own: told by the ring, the old handler is nobody's. */
+	int view = kt_view(kt_memfd(PAGE), PAGE, 0);
+
+	map = kt_map(view, PAGE);
+	ASSERT_OK(kt_arm(view, 0, PAGE, 0));
+	kt_inc8(map);
+	ASSERT_EQ(map[0], 1);
+	ASSERT_EQ(kt_stat(view).events, 1);
 	/* And this thread may register anew. */
 	ASSERT_OK(kt_try_thread(CODEWP_THREAD_UPCALL, kt_handler_open, NULL, -1));
 }

@@ -27,3 +27,24 @@ $(BUILD)/bin/codewp-doctor: $(TOOLS_OBJ)/doctor.o $(TOOLS_BPF) \
 	$(Q)$(CC) $(CFLAGS) -o $@ $^ $(TOOLS_LIBS) -pthread
 
 PROGS += $(addprefix $(BUILD)/bin/,codewp codewp-stat codewp-top codewp-doctor)
+
+# codewp is what people call; the others are found from there.
+TOOLS_LIBEXEC := $(addprefix $(BUILD)/bin/,codewp-run codewp-stat codewp-top codewp-doctor)
+
+.PHONY: install install-tools uninstall-tools
+install: install-tools
+
+install-tools: $(BUILD)/bin/codewp $(TOOLS_LIBEXEC)
+	$(INSTALL) -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/codewp \
+		$(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man8
+	$(INSTALL) -m 755 $(BUILD)/bin/codewp $(DESTDIR)$(PREFIX)/bin/
+	$(INSTALL) -m 755 $(TOOLS_LIBEXEC) $(DESTDIR)$(PREFIX)/libexec/codewp/
+	$(INSTALL) -m 644 Documentation/man/codewp.1 $(DESTDIR)$(PREFIX)/share/man/man1/
+	$(INSTALL) -m 644 $(wildcard Documentation/man/codewp-*.8) \
+		$(DESTDIR)$(PREFIX)/share/man/man8/
+
+uninstall-tools:
+	rm -rf $(DESTDIR)$(PREFIX)/libexec/codewp
+	rm -f $(DESTDIR)$(PREFIX)/bin/codewp $(DESTDIR)$(PREFIX)/share/man/man1/codewp.1 \
+		$(addprefix $(DESTDIR)$(PREFIX)/share/man/man8/,\
+			$(notdir $(wildcard Documentation/man/codewp-*.8)))

@@ -390,6 +390,7 @@ static void fill(struct probes_row *r, const struct page_key *k,
 	r->last_ns = v->last_ns;
 	if (k->space == SPACE_VIEW) {
 		r->view = k->id;
+		r->last_kernel = v->last_how == HOW_KERNEL;
 		memcpy(r->traps, v->traps, sizeof(r->traps));
 	} else {
 		r->pid = k->id;
@@ -409,6 +410,8 @@ static void join(struct probes_row *code, const struct probes_row *view)
 {
 	code->view = view->view;
 	memcpy(code->traps, view->traps, sizeof(code->traps));
+	/* The module sees every write in its order, the translator later. */
+	code->last_kernel = view->last_kernel;
 	if (!code->last_ip)
 		code->last_ip = view->last_ip;
 	if (!code->first_ns || (view->first_ns && view->first_ns < code->first_ns))

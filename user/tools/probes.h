@@ -38,6 +38,7 @@ struct probes_opts {
  * @invalidations: invalidations
  * @invalidated: TBs dropped
  * @last_ip: last writer
+ * @last_kernel: that was the kernel, for a system call: @last_ip says little
  * @first_ns: first write, CLOCK_MONOTONIC; 0 if there was none
  * @last_ns: last write
  */
@@ -52,6 +53,7 @@ struct probes_row {
 	uint64_t invalidations;
 	uint64_t invalidated;
 	uint64_t last_ip;
+	bool last_kernel;
 	uint64_t first_ns, last_ns;
 };
 

@@ -58,7 +58,9 @@ static void row(FILE *f, const struct probes_row *r, const struct table_opts *o)
 {
 	char b[8][24], name[40], ip[20] = "-";
 
-	if (r->last_ip)
+	if (r->last_kernel)
+		strcpy(ip, "kernel");
+	else if (r->last_ip)
 		snprintf(ip, sizeof(ip), "%" PRIx64, r->last_ip);
 	fprintf(f, "%-14s ", page_name(name, sizeof(name), r));
 	if (o->by_pid)
