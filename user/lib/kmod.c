@@ -41,14 +41,17 @@ static int device_open(char *why, size_t size)
 	memset(&info, 0, sizeof(info));
 	if (ioctl(fd, CODEWP_IOC_INFO, &info)) {
 		err = -errno;
-		snprintf(why, size, DEVICE " does not answer as codewp does (%s): another module owns it, or its version is not this library's",
+		snprintf(why, size, DEVICE " does not answer as codewp does (%s): another "
+			 "module owns it, or its version is not this library's",
 			 strerrorname_np(-err));
 		close(fd);
 		return err;
 	}
 	if (info.version != CODEWP_API_VERSION || info.page_size != CODEWP_PAGE_SIZE ||
 	    !(info.features & CODEWP_FEATURE_UPCALL)) {
-		snprintf(why, size, "the module speaks version %u of its interface with pages of %u bytes; this library needs version %u, 4096 bytes and upcalls: load the module that came with it",
+		snprintf(why, size, "the module speaks version %u of its interface with "
+			 "pages of %u bytes; this library needs version %u, 4096 bytes and "
+			 "upcalls: load the module that came with it",
 			 info.version, info.page_size, CODEWP_API_VERSION);
 		close(fd);
 		return -EPROTO;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 /*
  * The public calls: they check their arguments, find the backend's operation
- * and hold the context's lock around it where the backend wants it (soft.h).
+ * and hold the context's lock around it where the backend wants it.
  * Owns the context's lists of views and threads.
  */
 #include <fcntl.h>

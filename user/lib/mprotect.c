@@ -64,7 +64,8 @@ const struct backend_ops mprotect_backend = {
 		.can = CODEWP_CAN_RING,
 		.cannot =
 "upcall: a trap is a SIGSEGV, with a signal frame\n"
-"kernel writes: a system call that writes to an armed page fails with EFAULT; call codewp_kernel_write_addr() first\n"
+"kernel writes: a system call that writes to an armed page fails with EFAULT; "
+	"call codewp_kernel_write_addr() first\n"
 "aliases: mappings that codewp_map() did not make, and other processes', do not trap\n"
 "no split: every border of armed pages splits a mapping (vm.max_map_count)\n"
 "mprotect: the program's own mprotect(PROT_WRITE) disarms silently; use codewp_protect()\n"

@@ -2,7 +2,7 @@
 /*
  * Event queues: reading them, and writing the internal ones. Owns struct ring
  * and its memory. The producer of an internal ring holds the context's lock;
- * the reader is one thread at a time and takes no lock but for the views' list
+ * the reader is one thread at a time and takes it only to look at the views
  * after an overflow. The layout is the kernel's, so one reader serves all.
  */
 #include <stdlib.h>
@@ -119,26 +119,78 @@ bool codewp_pending(const struct codewp_view *view)
 	return load_acquire(&hdr->head) != hdr->tail || load_relaxed(&hdr->overflow);
 }
 
-/* After an overflow the page states are the truth: every written page. */
-static int scan_written(const struct codewp_view *view, codewp_event_fn fn, void *arg)
+/* Where a scan of the written pages of a ring's views has come to. */
+struct scan {
+	uint32_t view;			/* number */
+	uint64_t page;
+	unsigned int nr;
+	struct codewp_event_info info[64];
+};
+
+/* The view with the lowest number, from at least that of the scan. Lock held. */
+static struct codewp_view *scan_view(struct codewp *ctx, const struct ring *ring,
+				     const struct scan *s)
 {
-	bool kept_here = view->ctx->soft;
-	uint64_t first = kept_here ? view->touched_first : 0;
-	uint64_t end = kept_here ? view->touched_end : view->pages;
+	struct codewp_view *v, *best = NULL;
+
+	for (v = ctx->views; v; v = v->next)
+		if (v->ring == ring && v->id >= s->view && (!best || v->id < best->id))
+			best = v;
+	return best;
+}
+
+static void scan_pages(const struct codewp_view *view, struct scan *s)
+{
+	bool ours = view->ctx->soft;
+	uint64_t first = ours ? view->touched_first : 0;
+	uint64_t end = ours ? view->touched_end : view->pages;
+
+	if (s->page < first)
+		s->page = first;
+	for (; s->page < end && s->nr < 64; s->page++) {
+		struct codewp_event_info *info = &s->info[s->nr];
+
+		if (!(state_of(view, s->page) & CODEWP_PAGE_WRITTEN))
+			continue;
+		memset(info, 0, sizeof(*info));
+		info->cookie = view->cookie;
+		info->voff = s->page << PAGE_SHIFT;
+		info->whole_page = true;
+		s->nr++;
+	}
+	if (s->page >= end) {
+		s->view = view->id + 1;
+		s->page = 0;
+	}
+}
+
+/*
+ * After an overflow the page states are the truth: every written page. The lock
+ * is given up for each call of fn, which may arm, disarm and destroy.
+ */
+static int scan_written(struct codewp *ctx, struct ring *ring, codewp_event_fn fn,
+			void *arg)
+{
+	struct scan s = { .view = 0 };
+	struct codewp_view *view;
+	sigset_t saved;
 	int found = 0;
 
-	for (uint64_t page = first; page < end; page++) {
-		struct codewp_event_info info;
-
-		if (!(state_of(view, page) & CODEWP_PAGE_WRITTEN))
-			continue;
-		memset(&info, 0, sizeof(info));
-		info.cookie = view->cookie;
-		info.voff = page << PAGE_SHIFT;
-		info.whole_page = true;
-		fn(&info, arg);
-		found++;
-	}
+	do {
+		s.nr = 0;
+		ctx_lock(ctx, &saved);
+		view = scan_view(ctx, ring, &s);
+		if (view && view->id > s.view) {
+			s.view = view->id;
+			s.page = 0;
+		}
+		if (view)
+			scan_pages(view, &s);
+		ctx_unlock(ctx, &saved);
+		for (unsigned int i = 0; i < s.nr; i++)
+			fn(&s.info[i], arg);
+		found += s.nr;
+	} while (view);
 	return found;
 }
 
@@ -190,9 +242,5 @@ int codewp_drain(struct codewp_view *view, codewp_event_fn fn, void *arg)
 		fn(&info, arg);
 		count++;
 	}
-	if (overflow)
-		for (struct codewp_view *v = ctx->views; v; v = v->next)
-			if (v->ring == ring)
-				count += scan_written(v, fn, arg);
-	return count;
+	return overflow ? count + scan_written(ctx, ring, fn, arg) : count;
 }

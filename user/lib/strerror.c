@@ -12,7 +12,8 @@ static const struct {
 	{ EACCES, "the memfd is not open for reading and writing, or a mapping asked for PROT_EXEC" },
 	{ EAGAIN, "the kernel was busy with this page: try again" },
 	{ EBADF, "not an open descriptor" },
-	{ EBUSY, "the calling thread is registered already, or a private view would share pages with another view" },
+	{ EBUSY, "the calling thread is registered already, or a private view would share "
+		 "pages with another view" },
 	{ E2BIG, "the options have members that this library (or module) does not know" },
 	{ EEXIST, "something is mapped there already" },
 	{ EFAULT, "an address is not mapped, or not one whole mapping" },
@@ -24,7 +25,8 @@ static const struct {
 	{ ENOENT, "/dev/codewp is not there: the module is not loaded" },
 	{ ENODATA, "that dirty client is not enabled" },
 	{ ENOMEM, "out of memory, of mappings (vm.max_map_count), or nothing is mapped there" },
-	{ ENOSPC, "this user has all the views that the module allows (parameter max_views), or the file system is full" },
+	{ ENOSPC, "this user has all the views that the module allows (parameter "
+		  "max_views), or the file system is full" },
 	{ ENOSYS, "the kernel has no such system call" },
 	{ ENXIO, "the range ends behind the end of the memfd" },
 	{ EOPNOTSUPP, "this backend, or this kind of file, cannot do that" },

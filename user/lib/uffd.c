@@ -38,10 +38,13 @@ static int uffd_new(char *why, size_t size)
 				 "this kernel has no userfaultfd (CONFIG_USERFAULTFD), or a filter hides it");
 		else if (err == -EPERM)
 			snprintf(why, size,
-				 "userfaultfd is forbidden here: run as root, set vm.unprivileged_userfaultfd=1, or allow it in the seccomp profile");
+				 "userfaultfd is forbidden here: run as root, set "
+				 "vm.unprivileged_userfaultfd=1, or allow it in the "
+				 "seccomp profile");
 		else if (err == -EINVAL)
 			snprintf(why, size,
-				 "userfaultfd of this kernel has no user-mode-only mode: Linux 5.11 or later is needed");
+				 "userfaultfd of this kernel has no user-mode-only mode: "
+				 "Linux 5.11 or later is needed");
 		else
 			snprintf(why, size, "userfaultfd: %s", codewp_strerror(err));
 		return err;
@@ -50,7 +53,8 @@ static int uffd_new(char *why, size_t size)
 		err = -errno;
 		close(fd);
 		snprintf(why, size,
-			 "userfaultfd cannot write-protect shared memory here: Linux 5.19 or later with CONFIG_PTE_MARKER_UFFD_WP is needed");
+			 "userfaultfd cannot write-protect shared memory here: Linux 5.19 "
+			 "or later with CONFIG_PTE_MARKER_UFFD_WP is needed");
 		return err == -EINVAL ? -EOPNOTSUPP : err;
 	}
 	return fd;
@@ -144,7 +148,8 @@ const struct backend_ops uffd_backend = {
 		.can = CODEWP_CAN_NO_SPLIT | CODEWP_CAN_MPROTECT | CODEWP_CAN_RING,
 		.cannot =
 "upcall: a trap is a SIGBUS, with a signal frame\n"
-"kernel writes: a system call that writes to an armed page fails with EFAULT; call codewp_kernel_write_addr() first\n"
+"kernel writes: a system call that writes to an armed page fails with EFAULT; "
+	"call codewp_kernel_write_addr() first\n"
 "aliases: mappings that codewp_map() did not make, and other processes', do not trap\n"
 "dirty: writes to pages that are not armed are not seen, so there is only the CODE client\n",
 	},
