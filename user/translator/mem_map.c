@@ -117,9 +117,11 @@ static bool can_merge(const struct region *a, const struct region *b)
 	case R_STACK:
 		return true;
 	case R_PVIEW:
-		return a->voff + d == b->voff;
 	case R_SHM:
-		return a->voff + d == b->voff && a->foff + d == b->foff;
+		/* The module's mappings are not merged by the kernel either, and a
+		 * call like mremap wants exactly one.
+		 */
+		return false;
 	default:
 		return a->foff + d == b->foff;
 	}

@@ -430,14 +430,19 @@ static long move_parts(uint64_t start, uint64_t len, uint64_t to)
 		if (!r || r->start >= end)
 			return 0;
 		n = *r;
-		addr = (void *)r->start;
-		if (is_view(r))
-			ret = codewp_remap(the_ctx, &addr, n.end - n.start, n.end - n.start,
-					   MREMAP_MAYMOVE | MREMAP_FIXED, (void *)to);
-		else
+		if (is_view(r)) {
+			/* The pages are the view's: map them there, unmap them here. */
+			addr = (void *)to;
+			ret = codewp_map(n.mv->view, &addr, n.end - n.start, n.voff,
+					 host_prot(n.prot), MAP_FIXED | MAP_NORESERVE);
+			if (!ret)
+				ret = codewp_unmap(the_ctx, (void *)n.start,
+						   n.end - n.start);
+		} else {
 			ret = raw_syscall(SYS_mremap, n.start, n.end - n.start,
 					  n.end - n.start, MREMAP_MAYMOVE | MREMAP_FIXED,
 					  to, 0);
+		}
 		if (ret < 0)
 			return ret;
 		map_remove(n.start, n.end);
@@ -487,6 +492,45 @@ static long extend(const struct region *last, uint64_t at, uint64_t len, int fla
 	return 0;
 }
 
+/* Old size 0: a second mapping of memory that is shared. */
+static long duplicate(uint64_t addr, uint64_t len, int flags, uint64_t new_addr)
+{
+	struct region *r = map_at(addr), n;
+	void *p = (void *)new_addr;
+	bool fixed = flags & MREMAP_FIXED;
+	long ret;
+
+	if (!r)
+		return -EFAULT;
+	if ((r->kind != R_SHM && r->kind != R_SHARED) || !(flags & MREMAP_MAYMOVE))
+		return -EINVAL;
+	n = *r;
+	n.voff += addr - n.start;
+	n.foff += addr - n.start;
+	n.code = false;
+	if (n.kind == R_SHM && (len > n.mv->len || n.voff > n.mv->len - len))
+		return -ENOMEM;
+	if (n.mv)
+		n.mv->held++;
+	ret = fixed ? claim(new_addr, new_addr + len) : 0;
+	if (!ret && n.kind == R_SHM) {
+		ret = codewp_map(n.mv->view, &p, len, n.voff, host_prot(n.prot),
+				 fixed ? MAP_FIXED : 0);
+		if (!ret)
+			ret = (long)p;
+	} else if (!ret) {
+		ret = raw_syscall(SYS_mremap, addr, 0, len, flags, new_addr, 0);
+	}
+	if (n.mv)
+		n.mv->held--;
+	if (ret < 0)
+		return ret;
+	n.start = ret;
+	n.end = ret + len;
+	map_add(&n);
+	return ret;
+}
+
 /**
  * mem_mremap() - mremap of the guest
  *
@@ -507,10 +551,8 @@ long mem_mremap(uint64_t addr, uint64_t old_len, uint64_t new_len, int flags,
 	new_len = PAGE_UP(new_len);
 	if (!new_len || new_len > TASK_END || addr > TASK_END || old_len > TASK_END - addr)
 		return -EINVAL;
-	/* Old size 0 makes a second mapping of shared memory; DONTUNMAP is for
-	 * userfaultfd users. Neither has been seen in a program.
-	 */
-	if (!old_len || flags & MREMAP_DONTUNMAP)
+	/* DONTUNMAP is for users of userfaultfd, which the guest cannot have. */
+	if (flags & MREMAP_DONTUNMAP)
 		return -ENOSYS;
 	if (map_reserve(16))
 		return -ENOMEM;
@@ -521,6 +563,8 @@ long mem_mremap(uint64_t addr, uint64_t old_len, uint64_t new_len, int flags,
 		if (new_addr < addr + old_len && addr < new_addr + new_len)
 			return -EINVAL;
 	}
+	if (!old_len)
+		return duplicate(addr, new_len, flags, new_addr);
 	if (new_len < old_len) {
 		/* Natively the tail goes first, whatever it is. */
 		ret = mem_munmap(addr + new_len, old_len - new_len);
