@@ -150,6 +150,20 @@ static bool names_gs(const struct insn *in)
 	return in->z.attributes & ZYDIS_ATTRIB_HAS_SEGMENT_GS;
 }
 
+/* A bit string's byte depends on the bit's number, which is in a register. */
+static bool bit_string(const struct insn *in)
+{
+	switch (in->z.mnemonic) {
+	case ZYDIS_MNEMONIC_BT:
+	case ZYDIS_MNEMONIC_BTS:
+	case ZYDIS_MNEMONIC_BTR:
+	case ZYDIS_MNEMONIC_BTC:
+		return in->op[1].type == ZYDIS_OPERAND_TYPE_REGISTER;
+	default:
+		return false;
+	}
+}
+
 static void classify(struct insn *in)
 {
 	const ZydisDecodedInstruction *z = &in->z;
@@ -252,8 +266,11 @@ static void classify(struct insn *in)
 			return;
 		}
 		if (names_gs(in) && !agen) {
+			/* 32 bits hold the bit's byte as well, before %gs is added. */
 			if (m->type != ZYDIS_MEMOP_TYPE_MEM)
 				unsupported_insn(in, "a vector of %gs addresses");
+			else if (bit_string(in) && z->address_width == 32)
+				unsupported_insn(in, "a bit string at a 32-bit %gs address");
 			else
 				in->kind = INSN_GS;
 			return;
@@ -324,19 +341,6 @@ enum decode_result decode(const uint8_t *bytes, size_t n, uint64_t pc, struct in
 		in->writes = true;
 	classify(in);
 	return DECODE_OK;
-}
-
-/* A bit string's byte depends on the bit's number, which is in a register. */
-static bool bit_string(const struct insn *in)
-{
-	switch (in->z.mnemonic) {
-	case ZYDIS_MNEMONIC_BTS:
-	case ZYDIS_MNEMONIC_BTR:
-	case ZYDIS_MNEMONIC_BTC:
-		return in->op[1].type == ZYDIS_OPERAND_TYPE_REGISTER;
-	default:
-		return false;
-	}
 }
 
 void decode_store(const struct insn *in, struct store *s)

@@ -16,6 +16,13 @@
 	.globl	signal_entry
 	.type	signal_entry, @function
 signal_entry:				/* rdi, rsi, rdx: sig, info, context */
+	/*
+	 * The kernel leaves a guest's AC set: no C may run with it. NT and ID stay:
+	 * sigreturn takes them from the registers, not from the frame.
+	 */
+	pushfq
+	andl	$~0x40000, (%rsp)
+	popfq
 	push	%rbx
 	push	%r12
 	push	%r13
