@@ -38,17 +38,38 @@ int host_prot(int prot)
 	return prot;
 }
 
-void *mem_runtime_map(size_t size, int prot)
+/*
+ * Every mmap() of the runtime and its libraries comes here (module.mk: --wrap),
+ * so that what may be anywhere lands in the runtime's region: the guest's own
+ * mappings are placed by the kernel as if there was no runtime.
+ */
+void *__wrap_mmap(void *addr, size_t len, int prot, int flags, int fd, off_t off);
+void *__real_mmap(void *addr, size_t len, int prot, int flags, int fd, off_t off);
+
+void *__wrap_mmap(void *addr, size_t len, int prot, int flags, int fd, off_t off)
 {
+	uint64_t room = PAGE_UP(len) + PAGE;	/* a hole behind each */
 	void *p;
 
-	size = PAGE_UP(size);
-	p = mmap((void *)arena_next, size, prot, MAP_PRIVATE | MAP_ANONYMOUS |
-		 MAP_FIXED_NOREPLACE | MAP_NORESERVE, -1, 0);
-	if (p == MAP_FAILED)
-		return NULL;
-	arena_next += size + PAGE;	/* a hole after each */
-	return p;
+	if (addr || room < len || room > RUNTIME_END - RUNTIME_ARENA)
+		return __real_mmap(addr, len, prot, flags, fd, off);
+	for (int tries = 0; tries < 64; tries++) {
+		if (room > RUNTIME_END - arena_next)
+			arena_next = RUNTIME_ARENA;
+		addr = (void *)arena_next;
+		arena_next += room;
+		p = __real_mmap(addr, len, prot, flags | MAP_FIXED_NOREPLACE, fd, off);
+		if (p != MAP_FAILED || errno != EEXIST)
+			return p;
+	}
+	return __real_mmap(NULL, len, prot, flags, fd, off);
+}
+
+void *mem_runtime_map(size_t size, int prot)
+{
+	void *p = mmap(NULL, size, prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return p == MAP_FAILED ? NULL : p;
 }
 
 /* ---- code pages ---------------------------------------------------------- */
