@@ -244,7 +244,7 @@ static void diff_bytes(const char *what, const uint8_t *w, const uint8_t *g, siz
 		printf("#   ... and %d more\n", lines - 12);
 }
 
-static void diff_states(const struct fuzz_dump *w, const struct fuzz_dump *g)
+static void diff_states(int round, const struct fuzz_dump *w, const struct fuzz_dump *g)
 {
 	static const char *const name[19] = {
 		"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11",
@@ -253,6 +253,8 @@ static void diff_states(const struct fuzz_dump *w, const struct fuzz_dump *g)
 	static const char *const comp[8] = { "", "", "ymm high", "", "", "k", "zmm high", "zmm16-31" };
 	const uint64_t *a = w->state.gpr, *c = g->state.gpr;
 
+	if (memcmp(w, g, sizeof(*w)))
+		printf("#   round %d:\n", round + 1);
 	for (int i = 0; i < 19; i++)
 		if (a[i] != c[i])
 			printf("#   %s: native %016lx translated %016lx\n", name[i], a[i], c[i]);
@@ -288,7 +290,7 @@ static void save_sequence(const struct batch *b, uint32_t nr, char *path, size_t
 
 static void report(struct batch *b, uint32_t nr, int status, const char *err)
 {
-	static struct fuzz_dump w, g;
+	static struct fuzz_dump w[2], g[2];
 	char path[PATH_MAX + 128], *text, *more = NULL;
 	bool alone;
 	int again;
@@ -308,14 +310,15 @@ static void report(struct batch *b, uint32_t nr, int status, const char *err)
 	free(text);
 	put_file(corpus_path, b->c, b->csize);
 	b->got->r[nr].flags = 0;
-	if (!run(b, b->got, true, nr, nr, true, NULL) && get_file(dump_path, &w, sizeof(w))) {
+	if (!run(b, b->got, true, nr, nr, true, NULL) && get_file(dump_path, w, sizeof(w))) {
 		b->got->r[nr].flags = 0;
 		unlink(dump_path);
 		again = run(b, b->got, false, nr, nr, true, &more);
 		if (again)
 			printf("#   status %d: %.400s\n", again, more);
-		else if (get_file(dump_path, &g, sizeof(g)))
-			diff_states(&w, &g);
+		else if (get_file(dump_path, g, sizeof(g)))
+			for (int i = 0; i < 2; i++)
+				diff_states(i, &w[i], &g[i]);
 	}
 	free(more);
 	save_sequence(b, nr, path, sizeof(path));

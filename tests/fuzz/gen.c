@@ -239,6 +239,16 @@ static bool wanted(const ZydisDecodedInstruction *in, const ZydisDecodedOperand 
 		return false;
 	if (refused[in->mnemonic] >= 3 && refused[in->mnemonic] * 2 > made[in->mnemonic])
 		return false;
+	/*
+	 * vpbroadcastb %esp, %xmm right after a push has been seen to read the
+	 * %rsp before the push, on the first execution only (AMD, AVX-512): native
+	 * runs differ from themselves.
+	 */
+	if (in->encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX ||
+	    in->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX)
+		for (int i = 0; i < in->operand_count_visible; i++)
+			if (op[i].type == ZYDIS_OPERAND_TYPE_REGISTER && gpr(op[i].reg.value) == 4)
+				return false;
 	for (int i = 0; i < in->operand_count; i++)	/* segment and other system registers */
 		if (op[i].type == ZYDIS_OPERAND_TYPE_REGISTER &&
 		    (op[i].actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) &&

@@ -35,6 +35,10 @@ static struct fuzz_results *results;
 static uint8_t pattern[FUZZ_DATA_SIZE] __attribute__((aligned(64)));
 static uint32_t xoff[8], xsize[8];
 
+/* --dump: the state after each round */
+static const char *dump;
+static struct fuzz_dump dumped[2];
+
 /* for the handler */
 static volatile int inside, fault_sig;
 static volatile uint64_t fault_rip;
@@ -212,6 +216,10 @@ static void run_one(uint32_t nr)
 		}
 		normalise(&fuzz_out);
 		h = digest(h);
+		if (dump) {
+			dumped[round].state = fuzz_out;
+			memcpy(dumped[round].data, (void *)FUZZ_DATA, FUZZ_DATA_SIZE);
+		}
 	}
 	r->digest = h;
 	r->flags |= RESULT_DONE;
@@ -235,7 +243,6 @@ static void *open_map(const char *path, int flags, int prot, int share)
 int main(int argc, char **argv)
 {
 	uint32_t first = 0, last = ~0U;
-	const char *dump = NULL;
 	int catch = 0;
 
 	if (argc < 3)
@@ -264,12 +271,9 @@ int main(int argc, char **argv)
 		run_one(nr);
 	results->current = ~0U;
 	if (dump) {
-		static struct fuzz_dump d;
 		FILE *f = fopen(dump, "w");
 
-		d.state = fuzz_out;
-		memcpy(d.data, (void *)FUZZ_DATA, FUZZ_DATA_SIZE);
-		if (!f || fwrite(&d, sizeof(d), 1, f) != 1 || fclose(f))
+		if (!f || fwrite(dumped, sizeof(dumped), 1, f) != 1 || fclose(f))
 			die(dump);
 	}
 	return 0;

@@ -63,7 +63,7 @@ struct fuzz_state {
 
 #define FUZZ_FLAGS	0x244cd5ULL	/* status, DF, NT, AC, ID */
 
-/* What --dump writes: the state after the sequence, and the sandbox. */
+/* What --dump writes, for each of two rounds: the state after it, the sandbox. */
 struct fuzz_dump {
 	struct fuzz_state state;
 	uint8_t data[FUZZ_DATA_SIZE];

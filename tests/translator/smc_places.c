@@ -616,3 +616,56 @@ CASE(dies_bus_beyond_eof)
 	run1(p + PAGE, 0);
 	puts("not reached");
 }
+
+/*
+ * The stores that write the most at once, onto data beside code: they must
+ * arrive whole, and the same as in memory without code. Where they hold the
+ * address of the last x87 instruction, that is not compared: it is the host's.
+ */
+CASE(state_saved_beside_code)
+{
+	static uint8_t ref[1024] __attribute__((aligned(64)));
+
+	for (enum place w = 0; w < PLACE_COUNT; w++) {
+		uint8_t *p = place_get(w, 2), *area = p + 1024;
+
+		for (uint32_t i = 0; i < 20; i++) {
+			put_ret_imm(p, i);
+			CHECK_EQ(run1(p, 0), i);
+			__asm__ volatile("fldpi\n movd %2, %%xmm9\n fxsave64 %0\n fxsave64 %1\n"
+					 "fstp %%st(0)"
+					 : "=m"(*(uint8_t (*)[512])area), "=m"(*(uint8_t (*)[512])ref)
+					 : "r"(i * 77) : "xmm9");
+			memset(area + 6, 0, 18);
+			memset(ref + 6, 0, 18);
+			CHECK(!memcmp(area, ref, 464));
+			CHECK_EQ(run1(p, 0), i);
+			__asm__ volatile("fldl2e\n fnstenv %0\n fldenv %0\n fnstenv %1\n fstp %%st(0)"
+					 : "=m"(*(uint8_t (*)[28])area), "=m"(*(uint8_t (*)[28])ref));
+			CHECK(!memcmp(area, ref, 12));
+			CHECK_EQ(run1(p, 0), i);
+			/* over the page boundary: 1024 + 3072 - 100 */
+			area = p + PAGE - 100;
+			__asm__ volatile("fldl2e\n fnsave %0\n frstor %0\n fnsave %1"
+					 : "=m"(*(uint8_t (*)[108])area), "=m"(*(uint8_t (*)[108])ref));
+			CHECK(!memcmp(area, ref, 12) && !memcmp(area + 28, ref + 28, 80));
+			CHECK_EQ(run1(p, 0), i);
+			area = p + 1024;
+			if (__builtin_cpu_supports("avx")) {
+				memset(area, 0, 1024);
+				memset(ref, 0, 1024);
+				__asm__ volatile("vpcmpeqd %%xmm3, %%xmm3, %%xmm3\n"
+						 "vinsertf128 $1, %%xmm3, %%ymm3, %%ymm3\n"
+						 "xsave64 %0\n xsave64 %1\n vzeroupper"
+						 : "+m"(*(uint8_t (*)[1024])area),
+						   "+m"(*(uint8_t (*)[1024])ref)
+						 : "a"(7), "d"(0) : "xmm3");
+				memset(area + 6, 0, 18);
+				memset(ref + 6, 0, 18);
+				CHECK(!memcmp(area, ref, 832));
+				CHECK_EQ(run1(p, 0), i);
+			}
+		}
+		printf("%s\n", place_name[w]);
+	}
+}
