@@ -3,6 +3,8 @@
 
 CONF_OBJ := $(addprefix $(BUILD)/obj/tests/conformance/,conf.o trap.o maps.o \
 	    events.o threads.o args.o regs.o)
+# As tests/lib/module.mk says, which make reads after this.
+TEST_LIB := $(BUILD)/obj/tests/lib/test.o
 CONF_NAME := $(BUILD)/tests/conformance-
 
 # ASSERT_EQ(unsigned, 1) is what a test says.

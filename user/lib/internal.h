@@ -31,6 +31,7 @@
 #define PAGE_SHIFT	12
 #define PAGE_MASK	(CODEWP_PAGE_SIZE - 1)
 
+#define ARRAY_SIZE(a)		(sizeof(a) / sizeof((a)[0]))
 #define load_acquire(p)		__atomic_load_n((p), __ATOMIC_ACQUIRE)
 #define load_relaxed(p)		__atomic_load_n((p), __ATOMIC_RELAXED)
 #define store_release(p, v)	__atomic_store_n((p), (v), __ATOMIC_RELEASE)

@@ -25,6 +25,10 @@ static const struct backend_ops *const backends[] = {
 	[CODEWP_MPROTECT] = &mprotect_backend,
 };
 
+/**
+ * codewp_version() - which library is this
+ * Return: CODEWP_VERSION of the library that runs.
+ */
 unsigned int codewp_version(void)
 {
 	return CODEWP_VERSION;
@@ -69,6 +73,14 @@ static const struct backend_ops *backend_of(int backend)
 	return backends[backend];
 }
 
+/**
+ * codewp_probe() - does a backend work here
+ * @backend: which
+ * @why: a sentence when it does not work; may be NULL
+ * @size: bytes of @why
+ *
+ * Changes nothing. Return: 0, or -errno.
+ */
 int codewp_probe(enum codewp_backend backend, char *why, size_t size)
 {
 	const struct backend_ops *ops;
@@ -89,6 +101,12 @@ int codewp_probe(enum codewp_backend backend, char *why, size_t size)
 	return ops->probe(why, size);
 }
 
+/**
+ * codewp_backend_parse() - a backend by its name
+ * @name: auto, kmod, uffd or mprotect
+ *
+ * Return: enum codewp_backend or -EINVAL.
+ */
 int codewp_backend_parse(const char *name)
 {
 	if (!name)
@@ -133,6 +151,14 @@ static int open_backend(struct codewp *ctx, const struct backend_ops *ops)
 	return err;
 }
 
+/**
+ * codewp_open() - make a context
+ * @out: the context
+ * @opts: options, or NULL for the best backend that works
+ *
+ * Return: 0; -EINVAL, -E2BIG: bad options; -EMFILE, -ENOMEM; else why the backend
+ * does not work, as codewp_probe().
+ */
 int codewp_open(struct codewp **out, const struct codewp_open_opts *opts)
 {
 	struct codewp_open_opts o;
@@ -182,6 +208,13 @@ free:
 	return err;
 }
 
+/**
+ * codewp_close() - end a context
+ * @ctx: context or NULL; in a forked child its memory and descriptors go, and
+ *       nothing of the parent's changes
+ *
+ * No callback may be running and no other thread may use the context.
+ */
 void codewp_close(struct codewp *ctx)
 {
 	if (!ctx)
@@ -198,6 +231,12 @@ void codewp_close(struct codewp *ctx)
 	free(ctx);
 }
 
+/**
+ * codewp_backend_info() - what it can keep
+ * @ctx: context
+ *
+ * Return: what the backend can and cannot keep; never NULL.
+ */
 const struct codewp_backend_info *codewp_backend_info(const struct codewp *ctx)
 {
 	return &ctx->ops->info;
@@ -220,6 +259,18 @@ static int check_range(const struct codewp_view *view, uint64_t voff, uint64_t l
 	return voff + len > view->length ? -ERANGE : 0;
 }
 
+/**
+ * codewp_view_create() - make a view of a memfd
+ * @ctx: context
+ * @out: the view
+ * @memfd: shmem file, open for reading and writing; duplicated
+ * @offset: first byte; page aligned
+ * @length: bytes; page aligned, not zero; may reach behind the file's end
+ * @opts: options or NULL
+ *
+ * Return: 0; -EINVAL, -EOVERFLOW, -EFBIG, -EBADF, -EACCES, -EPERM, -EOPNOTSUPP,
+ * -EBUSY, -ENOSPC, -ENOMEM, -EMFILE, -ESRCH as codewp_view_create(3) says.
+ */
 int codewp_view_create(struct codewp *ctx, struct codewp_view **out, int memfd,
 		       uint64_t offset, uint64_t length,
 		       const struct codewp_view_opts *opts)
@@ -284,6 +335,12 @@ int codewp_view_create(struct codewp *ctx, struct codewp_view **out, int memfd,
 	return 0;
 }
 
+/**
+ * codewp_view_destroy() - end a view
+ * @view: view or NULL; its mappings stay, and do not trap
+ *
+ * No other thread may use the view.
+ */
 void codewp_view_destroy(struct codewp_view *view)
 {
 	struct codewp_view **p;
@@ -324,6 +381,18 @@ static int check_addr(const void *addr, size_t *len)
 	return 0;
 }
 
+/**
+ * codewp_map() - map a part of a view
+ * @view: view
+ * @addr: in: where, or NULL; out: where it is
+ * @len: bytes, rounded up to pages
+ * @voff: first byte in the view; page aligned
+ * @prot: PROT_READ, PROT_WRITE
+ * @flags: as for mmap(); MAP_SHARED is implied
+ *
+ * Return: 0; -EINVAL, -EOVERFLOW, -ERANGE, -EACCES (PROT_EXEC), -ENOMEM, -ESRCH, or
+ * mmap()'s.
+ */
 int codewp_map(struct codewp_view *view, void **addr, size_t len, uint64_t voff,
 	       int prot, int flags)
 {
@@ -351,6 +420,14 @@ int codewp_map(struct codewp_view *view, void **addr, size_t len, uint64_t voff,
 	return err;
 }
 
+/**
+ * codewp_unmap() - end mappings
+ * @ctx: context
+ * @addr: page aligned
+ * @len: bytes, rounded up to pages
+ *
+ * munmap() that the library knows of. Return: 0; -EINVAL, -ENOMEM, -ESRCH.
+ */
 int codewp_unmap(struct codewp *ctx, void *addr, size_t len)
 {
 	sigset_t saved;
@@ -369,6 +446,16 @@ int codewp_unmap(struct codewp *ctx, void *addr, size_t len)
 	return err;
 }
 
+/**
+ * codewp_protect() - change the protection of mappings
+ * @ctx: context
+ * @addr: page aligned; mappings of views
+ * @len: bytes, rounded up to pages
+ * @prot: PROT_READ, PROT_WRITE
+ *
+ * mprotect() that leaves armed pages armed. Return: 0; -EINVAL, -EACCES, -ENOMEM,
+ * -ESRCH.
+ */
 int codewp_protect(struct codewp *ctx, void *addr, size_t len, int prot)
 {
 	sigset_t saved;
@@ -391,6 +478,18 @@ int codewp_protect(struct codewp *ctx, void *addr, size_t len, int prot)
 	return err;
 }
 
+/**
+ * codewp_remap() - move or resize a mapping
+ * @ctx: context
+ * @addr: in: one mapping of a view, or a part; out: where it is now
+ * @old_len: bytes
+ * @new_len: bytes
+ * @flags: MREMAP_MAYMOVE, MREMAP_FIXED
+ * @new_addr: with MREMAP_FIXED
+ *
+ * mremap(). Without a module armed pages of the range are opened, and told as
+ * written. Return: 0; -EINVAL, -EFAULT, -ERANGE, -ENOMEM, -ESRCH.
+ */
 int codewp_remap(struct codewp *ctx, void **addr, size_t old_len, size_t new_len,
 		 int flags, void *new_addr)
 {
@@ -412,6 +511,13 @@ int codewp_remap(struct codewp *ctx, void **addr, size_t old_len, size_t new_len
 	return err;
 }
 
+/**
+ * codewp_alias() - the way to write without a trap
+ * @view: view
+ * @alias: address of its first byte, in a mapping that never traps
+ *
+ * Return: 0; -EINVAL, -ENOMEM.
+ */
 int codewp_alias(struct codewp_view *view, void **alias)
 {
 	sigset_t saved;
@@ -436,6 +542,18 @@ int codewp_alias(struct codewp_view *view, void **alias)
 
 /* ---- arm, disarm -------------------------------------------------------- */
 
+/**
+ * codewp_arm() - make the next write to pages trap
+ * @view: view
+ * @voff: first byte; page aligned
+ * @len: bytes; page aligned, not zero
+ * @mode: CODEWP_OPEN or, in private views, CODEWP_KEEP
+ * @res: how far it got, or NULL
+ *
+ * On return no CPU can write to what was done without a trap. May be called in a
+ * callback. Return: 0; -EINVAL, -EOVERFLOW, -ERANGE, -ENXIO (behind the file's
+ * end), -ENOMEM, -ENOSPC, -EIO, -ESRCH.
+ */
 int codewp_arm(struct codewp_view *view, uint64_t voff, uint64_t len,
 	       unsigned int mode, struct codewp_arm_result *res)
 {
@@ -463,6 +581,15 @@ int codewp_arm(struct codewp_view *view, uint64_t voff, uint64_t len,
 	return err;
 }
 
+/**
+ * codewp_disarm() - stop pages from trapping
+ * @view: view
+ * @voff: first byte; page aligned
+ * @len: bytes; page aligned, not zero
+ *
+ * Starts a new generation of the pages that were armed. May be called in a
+ * callback. Return: 0; -EINVAL, -EOVERFLOW, -ERANGE, -ENOMEM, -ESRCH.
+ */
 int codewp_disarm(struct codewp_view *view, uint64_t voff, uint64_t len)
 {
 	sigset_t saved;
@@ -483,6 +610,12 @@ int codewp_disarm(struct codewp_view *view, uint64_t voff, uint64_t len)
 	return err;
 }
 
+/**
+ * codewp_page_states() - the state of each page
+ * @view: view
+ *
+ * Return: one word per page, valid until the view is destroyed.
+ */
 const uint32_t *codewp_page_states(struct codewp_view *view)
 {
 	return view->states;
@@ -490,6 +623,15 @@ const uint32_t *codewp_page_states(struct codewp_view *view)
 
 /* ---- threads ------------------------------------------------------------ */
 
+/**
+ * codewp_thread_register() - be told of own traps
+ * @ctx: context
+ * @out: the registration
+ * @opts: fn or raw_handler, and where its code is
+ *
+ * For the calling thread. Return: 0; -EINVAL, -EBUSY, -EOPNOTSUPP, -EFAULT, -EACCES,
+ * -ENOMEM, -EMFILE, -ESRCH as codewp_thread_register(3) says.
+ */
 int codewp_thread_register(struct codewp *ctx, struct codewp_thread **out,
 			   const struct codewp_thread_opts *opts)
 {
@@ -538,6 +680,10 @@ int codewp_thread_register(struct codewp *ctx, struct codewp_thread **out,
 	return 0;
 }
 
+/**
+ * codewp_thread_unregister() - end a registration
+ * @t: registration or NULL; the calling thread's, or of one that has ended
+ */
 void codewp_thread_unregister(struct codewp_thread *t)
 {
 	struct codewp_thread **p;
@@ -560,11 +706,26 @@ void codewp_thread_unregister(struct codewp_thread *t)
 		store_release(&t->ctx, NULL);
 }
 
+/**
+ * codewp_thread_area() - the kernel's page of a registration
+ * @thread: registration
+ *
+ * Return: what the module and the handler tell each other; NULL without a module.
+ */
 struct codewp_area *codewp_thread_area(struct codewp_thread *thread)
 {
 	return thread->area;
 }
 
+/**
+ * codewp_handle_signal() - is this signal a trap
+ * @ctx: context
+ * @sig: signal
+ * @info: siginfo_t that the handler got
+ * @ucontext: ucontext_t that the handler got; changed as the callback wants
+ *
+ * Async-signal-safe. Return: true if it was a trap, and the handler is done.
+ */
 bool codewp_handle_signal(struct codewp *ctx, int sig, void *info, void *ucontext)
 {
 	if (!ctx || !info || !ucontext || sig != ctx->ops->sig)
@@ -574,6 +735,13 @@ bool codewp_handle_signal(struct codewp *ctx, int sig, void *info, void *ucontex
 
 /* ---- events ------------------------------------------------------------- */
 
+/**
+ * codewp_event_fd() - a descriptor to poll
+ * @view: view
+ *
+ * Return: an eventfd, the library's, readable while events wait; -EINVAL, -EMFILE,
+ * -ESRCH.
+ */
 int codewp_event_fd(struct codewp_view *view)
 {
 	struct codewp *ctx;
@@ -603,6 +771,15 @@ int codewp_event_fd(struct codewp_view *view)
 	return fd;
 }
 
+/**
+ * codewp_kernel_write() - a system call will write to a view
+ * @view: view
+ * @voff: first byte that a system call is about to write
+ * @len: bytes
+ *
+ * Nothing with a module; else opens the armed pages and reports them. Return: 0;
+ * -EINVAL, -EOVERFLOW, -ERANGE, -ENOMEM.
+ */
 int codewp_kernel_write(struct codewp_view *view, uint64_t voff, uint64_t len)
 {
 	if (!view)
@@ -616,6 +793,15 @@ int codewp_kernel_write(struct codewp_view *view, uint64_t voff, uint64_t len)
 	return view->ctx->ops->kernel_write(view, voff, len);
 }
 
+/**
+ * codewp_kernel_write_addr() - a system call will write to memory
+ * @ctx: context
+ * @addr: first byte that a system call is about to write, in a view or not
+ * @len: bytes
+ *
+ * One load when nothing is armed, no lock when nothing in the range is. Return: 0;
+ * -EINVAL, -ENOMEM.
+ */
 int codewp_kernel_write_addr(struct codewp *ctx, const void *addr, size_t len)
 {
 	if (!ctx)
@@ -625,6 +811,13 @@ int codewp_kernel_write_addr(struct codewp *ctx, const void *addr, size_t len)
 
 /* ---- dirty clients and counters ----------------------------------------- */
 
+/**
+ * codewp_clients() - enable dirty clients
+ * @view: view
+ * @clients: CODEWP_CLIENT_* that count from now on
+ *
+ * Return: 0; -EINVAL, -EOPNOTSUPP, -ENOMEM, -EINTR, -ESRCH.
+ */
 int codewp_clients(struct codewp_view *view, uint32_t clients)
 {
 	if (!view || (clients & ~CODEWP_CLIENT_ALL))
@@ -634,6 +827,17 @@ int codewp_clients(struct codewp_view *view, uint32_t clients)
 	return view->ctx->ops->clients(view, clients);
 }
 
+/**
+ * codewp_harvest() - the dirty pages of a client
+ * @view: view
+ * @client: one CODEWP_CLIENT_*
+ * @voff: first byte; page aligned
+ * @len: bytes; page aligned, not zero
+ * @bitmap: bit i is page i of the range; 64-bit words
+ *
+ * Get and clear. Return: dirty pages; -EINVAL, -EOVERFLOW, -ERANGE, -ENODATA,
+ * -EOPNOTSUPP, -ESRCH.
+ */
 int64_t codewp_harvest(struct codewp_view *view, uint32_t client, uint64_t voff,
 		       uint64_t len, uint64_t *bitmap)
 {
@@ -656,6 +860,13 @@ int64_t codewp_harvest(struct codewp_view *view, uint32_t client, uint64_t voff,
 	return ret;
 }
 
+/**
+ * codewp_view_stats() - counters of a view
+ * @view: view
+ * @st: counts since it was made
+ *
+ * Return: 0; -EINVAL, -ESRCH.
+ */
 int codewp_view_stats(struct codewp_view *view, struct codewp_stats *st)
 {
 	sigset_t saved;
@@ -672,6 +883,12 @@ int codewp_view_stats(struct codewp_view *view, struct codewp_stats *st)
 	return err;
 }
 
+/**
+ * codewp_view_fd() - the view's descriptor
+ * @view: view
+ *
+ * Return: the module's descriptor of it, the library's; -EOPNOTSUPP without.
+ */
 int codewp_view_fd(struct codewp_view *view)
 {
 	if (!view)
@@ -679,6 +896,12 @@ int codewp_view_fd(struct codewp_view *view)
 	return view->fd >= 0 ? view->fd : -EOPNOTSUPP;
 }
 
+/**
+ * codewp_view_memfd() - the memory's descriptor
+ * @view: view
+ *
+ * Return: the library's duplicate of its memfd.
+ */
 int codewp_view_memfd(struct codewp_view *view)
 {
 	return view ? view->memfd : -EINVAL;

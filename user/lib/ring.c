@@ -109,6 +109,12 @@ bool ring_post(struct ring *ring, struct codewp_event *ev)
 	return room;
 }
 
+/**
+ * codewp_pending() - are there events
+ * @view: view
+ *
+ * Return: does codewp_drain() have something to do? Lock-free.
+ */
 bool codewp_pending(const struct codewp_view *view)
 {
 	const struct codewp_ring *hdr = view->ring->hdr;
@@ -194,6 +200,14 @@ static int scan_written(struct codewp *ctx, struct ring *ring, codewp_event_fn f
 	return found;
 }
 
+/**
+ * codewp_drain() - take the events of a ring
+ * @view: view; the events of views that share its ring come, too
+ * @fn: called for each event, without a lock
+ * @arg: for @fn
+ *
+ * One thread at a time per ring. Return: events; -EINVAL, -ESRCH.
+ */
 int codewp_drain(struct codewp_view *view, codewp_event_fn fn, void *arg)
 {
 	struct codewp_ring *hdr;

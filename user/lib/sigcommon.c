@@ -143,7 +143,7 @@ static void on_signal(int sig, siginfo_t *info, void *uc)
 	}
 	__atomic_fetch_sub(&in_handler, 1, __ATOMIC_RELEASE);
 	if (!done)
-		for (size_t i = 0; i < sizeof(taken) / sizeof(taken[0]); i++)
+		for (size_t i = 0; i < ARRAY_SIZE(taken); i++)
 			if (taken[i].sig == sig)
 				pass_on(&taken[i].prev, sig, info, uc);
 	errno = err;
@@ -225,7 +225,7 @@ int signals_join(struct codewp *ctx)
 		err = -pthread_atfork(fork_prepare, fork_parent, fork_child);
 		atfork_done = !err;
 	}
-	for (size_t i = 0; i < sizeof(taken) / sizeof(taken[0]) && !err; i++)
+	for (size_t i = 0; i < ARRAY_SIZE(taken) && !err; i++)
 		if (taken[i].sig == ctx->ops->sig && !ctx->own_signals)
 			err = take(&taken[i]);
 	if (!err)
@@ -240,7 +240,7 @@ void signals_leave(struct codewp *ctx)
 	for (int i = 0; i < CONTEXTS_MAX; i++)
 		if (contexts[i] == ctx)
 			__atomic_store_n(&contexts[i], NULL, __ATOMIC_SEQ_CST);
-	for (size_t i = 0; i < sizeof(taken) / sizeof(taken[0]); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(taken); i++)
 		if (taken[i].sig == ctx->ops->sig && !ctx->own_signals)
 			give_back(&taken[i]);
 	/* Pairs with on_signal(). */

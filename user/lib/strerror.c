@@ -9,7 +9,8 @@ static const struct {
 	const char *text;
 } words[] = {
 	{ 0, "success" },
-	{ EACCES, "the memfd is not open for reading and writing, or a mapping asked for PROT_EXEC" },
+	{ EACCES, "the memfd is not open for reading and writing, or a mapping asked for "
+		  "PROT_EXEC" },
 	{ EAGAIN, "the kernel was busy with this page: try again" },
 	{ EBADF, "not an open descriptor" },
 	{ EBUSY, "the calling thread is registered already, or a private view would share "
@@ -37,13 +38,19 @@ static const struct {
 	{ ESRCH, "the context belongs to the process that opened it, and this is its child" },
 };
 
+/**
+ * codewp_strerror() - an error in words
+ * @err: -errno or errno
+ *
+ * Return: what it means in this library; never NULL.
+ */
 const char *codewp_strerror(int err)
 {
 	const char *s;
 
 	if (err < 0)
 		err = -err;
-	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(words); i++)
 		if (words[i].err == err)
 			return words[i].text;
 	s = strerrordesc_np(err);
