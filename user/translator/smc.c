@@ -94,16 +94,22 @@ void smc_forget(void)
 
 /* ---- sites ---------------------------------------------------------------------- */
 
-static struct site *site_get(struct tb *tb, int idx)
+static struct site *site_find(const struct tb *tb, int idx)
+{
+	struct site *s = tb->sites;
+
+	while (s && s->idx != idx)
+		s = s->next;
+	return s;
+}
+
+/* NULL: no room. */
+static struct site *site_make(struct tb *tb, int idx)
 {
 	const struct insn_map *m = &tb->map[idx];
-	struct site *s;
 	struct insn in;
+	struct site *s = cache_meta(sizeof(*s));
 
-	for (s = tb->sites; s; s = s->next)
-		if (s->idx == idx)
-			return s;
-	s = cache_meta(sizeof(*s));
 	if (!s)
 		return NULL;
 	s->tb = tb;
@@ -121,9 +127,9 @@ static struct site *site_get(struct tb *tb, int idx)
 
 /*
  * The instruction itself with (%scratch) for its operand. Entered with the
- * guest's registers; leaves to cpu->replay_next with them.
+ * guest's registers; leaves to cpu->replay_next with them. False: no room.
  */
-static const uint8_t *site_stub(struct site *s)
+static bool site_stub(struct site *s)
 {
 	static const uint8_t landed[] = { 0x65, 0x48, 0xc7, 0x04, 0x25 };
 	static const uint8_t jmp[] = { 0x65, 0xff, 0x24, 0x25 };
@@ -132,10 +138,8 @@ static const uint8_t *site_stub(struct site *s)
 	struct emit e;
 	uint8_t *start;
 
-	if (s->stub)
-		return s->stub;
 	if (decode(s->tb->src + m->guest, m->len, s->tb->cm.pc + m->guest, &in) != DECODE_OK)
-		return NULL;
+		return false;
 	e = cache_begin(128);
 	start = e.p;
 	emit_gs_store(&e, s->scratch, CPU_SCR(SCR_REPLAY));
@@ -149,10 +153,10 @@ static const uint8_t *site_stub(struct site *s)
 	emit_bytes(&e, jmp, sizeof(jmp));
 	emit_u32(&e, CPU_REPLAY_NEXT);
 	if (e.full)
-		return NULL;
+		return false;
 	cache_commit(start, &e, CACHE_REPLAY, s);
 	s->stub = start;
-	return start;
+	return true;
 }
 
 static uint64_t store_address(const struct cpu *cpu, const struct store *s,
@@ -192,25 +196,37 @@ static void drop_page(uint64_t page, uint64_t ip)
 	count_dead(codemap_invalidate(the_map, page, 0, 4095), page, 0, 4095, ip);
 }
 
-/* Not a store that we know of wrote there: believe the page, not the store. */
-static void page_written(uint64_t page, uint64_t addr, uint64_t ip)
+/*
+ * In an upcall the guest's vector state and %fs may still be in the CPU, and what
+ * allocates, emits or makes system calls must not meet them. (A signal's frame
+ * has them already.)
+ */
+static void may_use_libc(struct cpu *cpu, int how)
 {
+	if (how == PROBE_HOW_UPCALL)
+		core_heavy(cpu);
+}
+
+/* Not a store that we know of wrote there: believe the page, not the store. */
+static void page_written(struct cpu *cpu, uint64_t page, uint64_t addr, uint64_t ip,
+			 bool armed, int how)
+{
+	may_use_libc(cpu, how);
 	drop_page(page, ip);
 	st.opened++;
-	if (mem_open_page(addr))
+	if (armed && mem_open_page(addr))
 		fatal("a written page cannot be opened, at %#lx", (unsigned long)addr);
 }
 
 /* The store stays as it is, natively. */
-static void smc_open(struct cpu *cpu, struct codewp_regs *regs, struct tb *tb, int idx,
-		     struct site *site, const struct codewp_regs *guest, uint64_t page,
-		     uint64_t addr)
+static void smc_open(struct codewp_regs *regs, struct tb *tb, int idx,
+		     struct site *site, const struct codewp_regs *guest)
 {
-	page_written(page, addr, guest->rip);
 	if (tb->flags & TB_STEP || core_opts.imprecise || !codemap_tb_dead(&tb->cm))
 		return;			/* where it was, with the registers it had */
 	if (site && !site->step)
 		site->step = block_step(tb, idx);
+	/* Nowhere to go but here again, and nobody would see the next write. */
 	if (!site || !site->step)
 		fatal("no room in the code cache for one instruction, at %#lx",
 		      (unsigned long)guest->rip);
@@ -234,7 +250,6 @@ static void smc_trap(struct cpu *cpu, struct codewp_regs *regs, uint64_t addr,
 	unsigned int first, last;
 	struct codewp_regs guest;
 	const struct store *s;
-	const uint8_t *stub;
 	struct site *site;
 	struct tb *tb;
 	void *alias;
@@ -244,7 +259,7 @@ static void smc_trap(struct cpu *cpu, struct codewp_regs *regs, uint64_t addr,
 	stats_page(page, STAT_TRAP, 1);
 	if (!r || r->kind != CACHE_TB) {
 		probe_trap(page, addr & 4095, 0, how);
-		page_written(page, addr, 0);
+		page_written(cpu, page, addr, 0, armed, how);
 		return;
 	}
 	tb = r->owner;
@@ -253,16 +268,20 @@ static void smc_trap(struct cpu *cpu, struct codewp_regs *regs, uint64_t addr,
 	tb_guest_state(cpu, tb, idx, regs->rip, &guest);
 	probe_trap(page, addr & 4095, guest.rip, how);
 	if (idx < 0 || idx >= tb->insns) {
-		page_written(page, addr, guest.rip);
+		page_written(cpu, page, addr, guest.rip, armed, how);
 		return;
 	}
-	site = site_get(tb, idx);
+	site = site_find(tb, idx);
+	if (!site) {
+		may_use_libc(cpu, how);
+		site = site_make(tb, idx);
+	}
 	if (!site || !armed || !site->store.size || tb->flags & TB_STEP || !mem_private(addr))
 		goto open;
 	s = &site->store;
 	ea = store_address(cpu, s, &guest, fs);
 	if (addr - ea >= s->size) {
-		page_written(page, addr, guest.rip);
+		page_written(cpu, page, addr, guest.rip, armed, how);
 		return;
 	}
 	first = ea & 4095;
@@ -279,9 +298,11 @@ static void smc_trap(struct cpu *cpu, struct codewp_regs *regs, uint64_t addr,
 		regs->rip = (uint64_t)tb->code + tb->map[idx + 1].host;
 		return;
 	}
-	stub = site_stub(site);
-	if (!stub)
-		goto open;
+	if (!site->stub) {
+		may_use_libc(cpu, how);
+		if (!site_stub(site))
+			goto open;
+	}
 
 	codemap_lock_page(the_map, page, CODEMAP_NO_PAGE);
 	if (codemap_hits(the_map, page, first, last)) {
@@ -306,24 +327,26 @@ static void smc_trap(struct cpu *cpu, struct codewp_regs *regs, uint64_t addr,
 		cpu->replay_next = (uint64_t)tb->code + tb->map[idx + 1].host;
 	}
 	*regs = guest;
-	regs->rip = (uint64_t)stub;
+	regs->rip = (uint64_t)site->stub;
 	return;
 open:
-	smc_open(cpu, regs, tb, idx, site, &guest, page, addr);
+	page_written(cpu, page, addr, guest.rip, armed, how);
+	smc_open(regs, tb, idx, site, &guest);
 }
 
 /* From core_upcall: cpu->regs is the host state at the store. */
 void smc_upcall(struct cpu *cpu)
 {
 	const struct codewp_area *area = cpu->area;
+	uint64_t fs = cpu->guest_fs;
 
-	core_heavy(cpu);
+	if (cpu->fsgsbase)
+		__asm__ volatile("rdfsbase %0" : "=r"(fs));
 	if (area->reason == CODEWP_REASON_TRAP) {
 		st.traps_upcall++;
 		smc_trap(cpu, &cpu->regs, area->addr,
 			 mem_cookie_page(area->cookie, area->offset),
-			 area->state & CODEWP_PAGE_ARMED, cpu->guest_fs,
-			 PROBE_HOW_UPCALL);
+			 area->state & CODEWP_PAGE_ARMED, fs, PROBE_HOW_UPCALL);
 	}
 	/* A kick, or one that came meanwhile: look at the ring at the next edge. */
 	if (area->reason == CODEWP_REASON_KICK || area->kicks)
