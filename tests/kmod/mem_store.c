@@ -14,19 +14,12 @@
 enum { PAGES = 4 };
 
 /* Instruction under test; memory operand at rdi, argument in rsi, count in rdx. */
-typedef void (*store_fn)(void *to, uint64_t arg, uint64_t count);
+typedef void store_fn(void *to, uint64_t arg, uint64_t count);
 
-void st_mov(void *, uint64_t, uint64_t), st_add(void *, uint64_t, uint64_t),
-	st_lock_add(void *, uint64_t, uint64_t), st_xadd(void *, uint64_t, uint64_t),
-	st_xchg(void *, uint64_t, uint64_t), st_bts(void *, uint64_t, uint64_t),
-	st_cmpxchg16b(void *, uint64_t, uint64_t), st_movsb(void *, uint64_t, uint64_t),
-	st_movsq_back(void *, uint64_t, uint64_t), st_stosq(void *, uint64_t, uint64_t),
-	st_avx(void *, uint64_t, uint64_t), st_movdqu(void *, uint64_t, uint64_t),
-	st_maskmovdqu(void *, uint64_t, uint64_t), st_movnti(void *, uint64_t, uint64_t),
-	st_xsave(void *, uint64_t, uint64_t), st_fxsave(void *, uint64_t, uint64_t),
-	st_fnsave(void *, uint64_t, uint64_t), st_fstp(void *, uint64_t, uint64_t),
-	st_push(void *, uint64_t, uint64_t), st_call(void *, uint64_t, uint64_t),
-	st_enter(void *, uint64_t, uint64_t);
+store_fn st_mov, st_add, st_lock_add, st_xadd, st_xchg, st_bts, st_cmpxchg16b,
+	 st_movsb, st_movsq_back, st_stosq, st_avx, st_movdqu, st_maskmovdqu,
+	 st_movnti, st_xsave, st_fxsave, st_fnsave, st_fstp, st_push, st_call,
+	 st_enter;
 extern char st_start[], st_end[], st_handler[];
 
 /*
@@ -214,7 +207,7 @@ static unsigned int told(struct rig *r, enum way way, struct codewp_area *area)
  * Do the store at byte @at; it writes into pages [first, last]. With @arg a
  * pointer into source[], which is never armed.
  */
-static void check(store_fn store, size_t at, uint64_t arg, uint64_t count,
+static void check(store_fn *store, size_t at, uint64_t arg, uint64_t count,
 		  size_t first, size_t last)
 {
 	char *native = mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE,
