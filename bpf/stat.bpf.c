@@ -41,7 +41,11 @@ struct {
 	__type(value, struct page_stat);
 } pages SEC(".maps");
 
-/* view -> process that made it, for views made while we look */
+/*
+ * view -> process that it belongs to: of one made while we look, its maker; of
+ * an older one, who arms it, until an upcall or a signal, which only the owner
+ * gets, tells for certain.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, STAT_VIEWS);
@@ -50,6 +54,12 @@ struct {
 } owners SEC(".maps");
 
 struct stat_totals totals;
+
+/*
+ * Set when all programs are attached, cleared before the last look, so that both
+ * sides count the same stretch of time.
+ */
+__u32 counting;
 
 static __always_inline void add(__u64 *counter, __u64 n)
 {
@@ -67,17 +77,37 @@ static __always_inline __u32 current_tgid(void)
 }
 
 /*
- * A view belongs to the process that made it, whoever writes. Of a view that is
- * older than we are only the writer is known.
+ * A view counts for the process that it belongs to, whoever writes; for the
+ * writer if that is not known.
  */
 static __always_inline bool wanted_view(__u32 view)
 {
 	__u32 *owner;
 
+	if (!counting)
+		return false;
 	if (!target_tgid)
 		return true;
 	owner = bpf_map_lookup_elem(&owners, &view);
 	return owner ? *owner == target_tgid : current_tgid() == target_tgid;
+}
+
+/* The current process works with the view: it is its owner, @sure or not. */
+static __always_inline void note_owner(__u32 view, bool sure)
+{
+	__u32 *owner = bpf_map_lookup_elem(&owners, &view);
+	__u32 tgid;
+
+	if (owner && !sure)
+		return;
+	tgid = current_tgid();
+	if (!owner || *owner != tgid)
+		bpf_map_update_elem(&owners, &view, &tgid, BPF_ANY);
+}
+
+static __always_inline bool wanted_process(__u32 tgid)
+{
+	return counting && (!target_tgid || tgid == target_tgid);
 }
 
 static __always_inline struct page_stat *get_page(__u32 space, __u32 id, __u64 page)
@@ -125,10 +155,8 @@ static __always_inline void written(struct page_stat *v, __u64 ip, __u64 how)
 SEC("raw_tp/codewp_view")
 int BPF_PROG(on_view, __u64 length, __u32 view, __u32 create)
 {
-	__u32 tgid = current_tgid();
-
 	if (create)
-		bpf_map_update_elem(&owners, &view, &tgid, BPF_ANY);
+		note_owner(view, true);
 	return 0;
 }
 
@@ -138,6 +166,8 @@ int BPF_PROG(on_trap, __u64 cookie, __u64 pgoff, __u64 offset, __u64 addr,
 {
 	struct page_stat *v;
 
+	if (how == HOW_UPCALL || how == HOW_SIGNAL)
+		note_owner(view, true);
 	if (!wanted_view(view))
 		return 0;
 	if (how >= HOW_MAX)
@@ -148,7 +178,10 @@ int BPF_PROG(on_trap, __u64 cookie, __u64 pgoff, __u64 offset, __u64 addr,
 	if (!v)
 		return 0;
 	add(&v->traps[how], 1);
-	v->base = cookie;
+	v->cookie = cookie;
+	/* Told by upcall or signal: the address is one of the owner's. */
+	if (how == HOW_UPCALL || how == HOW_SIGNAL)
+		v->gva = addr >> PAGE_SHIFT << PAGE_SHIFT;
 	written(v, ip, how);
 	return 0;
 }
@@ -156,6 +189,7 @@ int BPF_PROG(on_trap, __u64 cookie, __u64 pgoff, __u64 offset, __u64 addr,
 SEC("raw_tp/codewp_arm")
 int BPF_PROG(on_arm, __u64 offset, __u64 length, __u64 done, __u32 view)
 {
+	note_owner(view, false);
 	if (wanted_view(view))
 		add(&totals.arms, done >> PAGE_SHIFT);
 	return 0;
@@ -185,14 +219,14 @@ int BPF_USDT(on_tb_translate, __u64 pc, __u64 page)
 	__u32 tgid = current_tgid();
 	struct page_stat *v;
 
-	if (target_tgid && tgid != target_tgid)
+	if (!wanted_process(tgid))
 		return 0;
 	add(&totals.translated, 1);
 	v = get_page(SPACE_CODE, tgid, page);
 	if (!v)
 		return 0;
 	add(&v->translated, 1);
-	v->base = pc >> PAGE_SHIFT << PAGE_SHIFT;
+	v->gva = pc >> PAGE_SHIFT << PAGE_SHIFT;
 	return 0;
 }
 
@@ -203,7 +237,7 @@ int BPF_USDT(on_tb_invalidate, __u64 page, __u64 first, __u64 last, __u64 count,
 	__u32 tgid = current_tgid();
 	struct page_stat *v;
 
-	if (target_tgid && tgid != target_tgid)
+	if (!wanted_process(tgid))
 		return 0;
 	add(&totals.invalidations, 1);
 	add(&totals.invalidated, count);
@@ -222,7 +256,7 @@ int BPF_USDT(on_guest_trap, __u64 page, __u64 offset, __u64 ip, __u64 how)
 	__u32 tgid = current_tgid();
 	struct page_stat *v;
 
-	if (target_tgid && tgid != target_tgid)
+	if (!wanted_process(tgid))
 		return 0;
 	if (how >= HOW_MAX)
 		how = HOW_OTHER;

@@ -49,8 +49,9 @@ enum stat_how {
  * @last_how: SPACE_VIEW: how that write was told
  * @first_ns: first write, CLOCK_MONOTONIC
  * @last_ns: last write
- * @base: SPACE_VIEW: the view's cookie; SPACE_CODE: guest address of the page,
- *        or 0 when no TB began there yet
+ * @cookie: SPACE_VIEW: of the view
+ * @gva: guest address of the page, where the owner last wrote it (SPACE_VIEW) or
+ *       had a TB begin (SPACE_CODE); 0: neither yet
  */
 struct page_stat {
 	__u64 traps[HOW_MAX];
@@ -61,7 +62,8 @@ struct page_stat {
 	__u64 last_how;
 	__u64 first_ns;
 	__u64 last_ns;
-	__u64 base;
+	__u64 cookie;
+	__u64 gva;
 };
 
 /* Over all pages, those without room in the table included. */

@@ -148,6 +148,37 @@ TEST_LONG(one_row_per_page_from_both_sides, 60)
 	ASSERT(!strstr(strchr(line, '\n'), " kernel  "));
 }
 
+/* Attached when the views are there already: their owner and place are learnt. */
+TEST_LONG(joined_when_attached_late, 60)
+{
+	long long up, sig, ring, tbs, dropped;
+	const char *line;
+	struct said s;
+	char pid[16];
+	pid_t child;
+
+	need_bpf();
+	if (access("/dev/codewp", F_OK))
+		SKIP("the codewp module is not loaded");
+	child = SPAWN(beside("../../bin/codewp-run"), "--backend=kmod", "--", PATCH, "100000000");
+	sleep(2);
+	snprintf(pid, sizeof(pid), "%d", child);
+	s = RUN(STAT, "-n", "0", "-o", "/dev/stdout", "-d", "1", "-p", pid);
+	ASSERT_OK(kill(child, SIGKILL));
+	ASSERT_EQ(s.status, 0);
+	line = strstr(s.out, "\nPAGE ");
+	ASSERT(line);
+	line = strchr(line + 1, '\n') + 1;
+	if (sscanf(line, "%*x %lld %lld %lld %lld %lld", &up, &sig, &ring, &tbs, &dropped) != 5)
+		TEST_FAIL("no row of a guest page: %.400s", s.out);
+	ASSERT_GT(up, 0);
+	/* Its first phase: each store is a trap and costs the one block there is. */
+	ASSERT_GE(tbs, up - 1);
+	ASSERT_LE(tbs, up + 1);
+	ASSERT_GE(dropped, up - 1);
+	ASSERT_LE(dropped, up + 1);
+}
+
 int main(int argc, char **argv)
 {
 	return test_main(argc, argv);

@@ -6,7 +6,6 @@
  */
 #include <fcntl.h>
 #include <pthread.h>
-#include <stdatomic.h>
 #include <sys/ioctl.h>
 
 #include <linux/codewp.h>
@@ -121,7 +120,6 @@ struct job {
 	struct view *own, *shared;
 	long rounds;
 	pthread_barrier_t *go;
-	_Atomic long *sum;
 };
 
 /* Arm and write: a page of one's own view, and one that everybody writes. */
@@ -157,7 +155,7 @@ static void threads_trap(bool all)
 		v[i] = view_make(dev, i == 2 ? 2 : 5);
 	pthread_barrier_init(&go, NULL, 2);
 	for (i = 0; i < 2; i++) {
-		j[i] = (struct job){ &v[i], &v[2], 3001, &go, NULL };
+		j[i] = (struct job){ &v[i], &v[2], 3001, &go };
 		ASSERT_EQ(pthread_create(&t[i], NULL, trapper, &j[i]), 0);
 	}
 	for (i = 0; i < 2; i++)
@@ -303,7 +301,8 @@ TEST(format_of_another_version_refused)
 
 	dev_open();
 	/* A tracefs of our own making, in a mount namespace of our own. */
-	s = RUN("/bin/sh", "-c", "mkdir -p /tmp/tfs && cp -r /sys/kernel/tracing/events/codewp /tmp/tfs/");
+	s = RUN("/bin/sh", "-c",
+		"mkdir -p /tmp/tfs && cp -r /sys/kernel/tracing/events/codewp /tmp/tfs/");
 	for (i = 0; i < 5; i++) {
 		snprintf(cmd, sizeof(cmd), "/tmp/tfs/codewp/codewp_%s/format", events[i]);
 		text = slurp(cmd);

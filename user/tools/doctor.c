@@ -66,7 +66,7 @@ static bool read_line(const char *path, char *buf, size_t size)
 	return ok;
 }
 
-static int backends(void)
+static int check_backends(void)
 {
 	static const struct {
 		enum codewp_backend backend;
@@ -115,7 +115,7 @@ static int backends(void)
 	return best ? 0 : 1;
 }
 
-static void kernel(void)
+static void check_kernel(void)
 {
 	char path[PATH_MAX], buf[512], tainted[32] = "0";
 	struct utsname u;
@@ -176,7 +176,7 @@ static int bpf_works(void)
 	return 0;
 }
 
-static void tracing(void)
+static void check_tracing(void)
 {
 	char path[PATH_MAX], why[512];
 	const char *tracefs = probes_tracefs();
@@ -196,7 +196,8 @@ static void tracing(void)
 	if (!access("/sys/bus/event_source/devices/uprobe/type", R_OK))
 		line(GOOD, "uprobes", "the translator's USDT probes can be attached");
 	else
-		line(BAD, "uprobes", "this kernel has no CONFIG_UPROBE_EVENTS, or sysfs is not mounted");
+		line(BAD, "uprobes",
+		     "this kernel has no CONFIG_UPROBE_EVENTS, or sysfs is not mounted");
 	if (tracefs)
 		line(GOOD, "tracefs", "%s", tracefs);
 	else if (geteuid())
@@ -255,8 +256,8 @@ int main(int argc, char **argv)
 	}
 	if (optind < argc)
 		tool_usage_error("'%s' is too much", argv[optind]);
-	status = backends();
-	kernel();
-	tracing();
+	status = check_backends();
+	check_kernel();
+	check_tracing();
 	return status;
 }

@@ -278,6 +278,7 @@ int probes_open(struct probes **out, const struct probes_opts *opts, char *why,
 		err = -ENODEV;
 		goto fail;
 	}
+	__atomic_store_n(&s->bss->counting, 1, __ATOMIC_RELEASE);
 	*out = p;
 	return 0;
 
@@ -296,6 +297,11 @@ void probes_close(struct probes *p)
 		bpf_link__destroy(p->usdt[i]);
 	stat_bpf__destroy(p->skel);
 	free(p);
+}
+
+void probes_stop(struct probes *p)
+{
+	__atomic_store_n(&p->skel->bss->counting, 0, __ATOMIC_RELEASE);
 }
 
 const char *probes_module(const struct probes *p)
@@ -385,16 +391,17 @@ static void fill(struct probes_row *r, const struct page_key *k,
 {
 	memset(r, 0, sizeof(*r));
 	r->page = k->page;
+	r->gva = v->gva;
 	r->last_ip = v->last_ip;
 	r->first_ns = v->first_ns;
 	r->last_ns = v->last_ns;
 	if (k->space == SPACE_VIEW) {
 		r->view = k->id;
+		r->of_view = true;
 		r->last_kernel = v->last_how == HOW_KERNEL;
 		memcpy(r->traps, v->traps, sizeof(r->traps));
 	} else {
 		r->pid = k->id;
-		r->gva = v->base;
 		r->handled = probes_sum(v->traps);
 		r->translated = v->translated;
 		r->invalidations = v->invalidations;
@@ -409,6 +416,8 @@ static void fill(struct probes_row *r, const struct page_key *k,
 static void join(struct probes_row *code, const struct probes_row *view)
 {
 	code->view = view->view;
+	if (!code->gva)
+		code->gva = view->gva;
 	memcpy(code->traps, view->traps, sizeof(code->traps));
 	/* The module sees every write in its order, the translator later. */
 	code->last_kernel = view->last_kernel;
@@ -422,11 +431,11 @@ static void join(struct probes_row *code, const struct probes_row *view)
 
 struct table {
 	struct probes_row *rows;
-	uint64_t *base;		/* SPACE_VIEW rows: the view's cookie */
+	uint64_t *cookie;	/* of SPACE_VIEW rows */
 	size_t n, size;
 };
 
-static int table_add(struct table *t, const struct probes_row *r, uint64_t base)
+static int table_add(struct table *t, const struct probes_row *r, uint64_t cookie)
 {
 	if (t->n == t->size) {
 		size_t size = t->size ? t->size * 2 : 1024;
@@ -436,14 +445,14 @@ static int table_add(struct table *t, const struct probes_row *r, uint64_t base)
 		if (!m)
 			return -ENOMEM;
 		t->rows = m;
-		m = realloc(t->base, size * sizeof(*t->base));
+		m = realloc(t->cookie, size * sizeof(*t->cookie));
 		if (!m)
 			return -ENOMEM;
-		t->base = m;
+		t->cookie = m;
 		t->size = size;
 	}
 	t->rows[t->n] = *r;
-	t->base[t->n++] = base;
+	t->cookie[t->n++] = cookie;
 	return 0;
 }
 
@@ -462,7 +471,7 @@ static int read_pages(struct probes *p, struct table *code, struct table *view)
 	while (!bpf_map_get_next_key(fd, prev, &key)) {
 		if (!bpf_map_lookup_elem(fd, &key, &v)) {
 			fill(&r, &key, &v);
-			err = table_add(key.space == SPACE_VIEW ? view : code, &r, v.base);
+			err = table_add(key.space == SPACE_VIEW ? view : code, &r, v.cookie);
 			if (err)
 				return err;
 		}
@@ -491,7 +500,7 @@ ssize_t probes_rows(struct probes *p, struct probes_row **rows)
 		r->pid = owner;
 		/* The cookie of a view of ours: code-map index of its first page. */
 		want.pid = owner;
-		want.page = view.base[i] + r->page;
+		want.page = view.cookie[i] + r->page;
 		if (owner && ncode)
 			c = bsearch(&want, code.rows, ncode, sizeof(*code.rows),
 				    by_code_page);
@@ -510,8 +519,8 @@ ssize_t probes_rows(struct probes *p, struct probes_row **rows)
 	code.rows = NULL;
 out:
 	free(code.rows);
-	free(code.base);
+	free(code.cookie);
 	free(view.rows);
-	free(view.base);
+	free(view.cookie);
 	return err;
 }

@@ -27,10 +27,10 @@ struct probes_opts {
 
 /**
  * struct probes_row - one page of code, from both sides
- * @pid: the process whose code it is; 0 if not known (a view older than us)
+ * @pid: the process whose code it is; 0 if not known yet (a view older than us)
  * @view: number of the view; 0 if the module saw nothing of it
- * @page: of the translator's code map; of the view if the translator has not
- *        seen it (@gva is 0 then)
+ * @of_view: the translator has not seen it
+ * @page: of the translator's code map; with @of_view, of the view
  * @gva: guest address of the page, 0 if not known
  * @traps: as the module told them, enum stat_how
  * @handled: traps that the translator handled
@@ -45,6 +45,7 @@ struct probes_opts {
 struct probes_row {
 	pid_t pid;
 	uint32_t view;
+	bool of_view;
 	uint64_t page;
 	uint64_t gva;
 	__u64 traps[HOW_MAX];
@@ -73,6 +74,8 @@ struct probes_row {
 int probes_open(struct probes **p, const struct probes_opts *opts, char *why,
 		size_t size);
 void probes_close(struct probes *p);
+/** probes_stop - count no more; what was counted can still be read */
+void probes_stop(struct probes *p);
 
 /** probes_module - NULL if attached to the module, else why not */
 const char *probes_module(const struct probes *p);

@@ -350,6 +350,7 @@ int main(int argc, char **argv)
 	watch(f, p, pidfd, start_ns, &lost);
 	if (child)
 		status = exit_status(child);
+	probes_stop(p);
 	report(f, p, start_ns, &lost);
 	if (names) {
 		struct stat_totals t = probes_totals(p);

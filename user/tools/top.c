@@ -130,10 +130,10 @@ static int by_identity(const void *a, const void *b)
 		return x->pid < y->pid ? -1 : 1;
 	if (x->page != y->page)
 		return x->page < y->page ? -1 : 1;
-	/* Pages that the translator does not know are numbered by view. */
-	if (!x->gva != !y->gva)
-		return x->gva ? -1 : 1;
-	if (!x->gva && x->view != y->view)
+	/* Pages that only the module knows are numbered by view. */
+	if (x->of_view != y->of_view)
+		return x->of_view ? 1 : -1;
+	if (x->of_view && x->view != y->view)
 		return x->view < y->view ? -1 : 1;
 	return 0;
 }
