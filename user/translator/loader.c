@@ -289,7 +289,7 @@ static uint64_t build_stack(const struct image *prog, const struct image *interp
 	if (bytes + (1UL << 20) > lim.rlim_cur)
 		bad(126, "%s", strerror(E2BIG));
 	low = PAGE_DOWN(top - lim.rlim_cur);
-	if (prog->exec_stack)
+	if (prog->exec_stack || mem_read_implies_exec)
 		prot |= PROT_EXEC;
 	if (mem_add_stack(low, top, prot))
 		bad(126, "%s", strerror(ENOMEM));

@@ -60,6 +60,7 @@ struct region {
 	bool code;		/* code may have been translated from it */
 	bool checked;		/* FILE of a shmem file: others' writes show */
 	bool no_write;		/* the file was opened for reading only */
+	bool no_exec;		/* the file is on a noexec mount */
 	bool noreserve;
 };
 

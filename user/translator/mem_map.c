@@ -109,7 +109,7 @@ static bool can_merge(const struct region *a, const struct region *b)
 	if (a->end != b->start || a->kind != b->kind || a->prot != b->prot ||
 	    a->mv != b->mv || a->dev != b->dev || a->ino != b->ino ||
 	    a->checked != b->checked || a->no_write != b->no_write ||
-	    a->noreserve != b->noreserve)
+	    a->no_exec != b->no_exec || a->noreserve != b->noreserve)
 		return false;
 	switch (a->kind) {
 	case R_ANON:

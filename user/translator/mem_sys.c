@@ -147,10 +147,10 @@ static bool mapped_writable(dev_t dev, ino_t ino)
 struct file_info {
 	dev_t dev;
 	ino_t ino;
-	bool shmem, regular, read_only;
+	bool shmem, regular, read_only, no_exec;
 };
 
-static int file_info(int fd, int prot, struct file_info *fi)
+static int file_info(int fd, struct file_info *fi)
 {
 	struct statfs fs;
 	struct stat stb;
@@ -160,9 +160,7 @@ static int file_info(int fd, int prot, struct file_info *fi)
 		return -errno;
 	if (fstatfs(fd, &fs))
 		return -errno;
-	/* The host never sees PROT_EXEC, so this check is ours. */
-	if (prot & PROT_EXEC && fs.f_flags & ST_NOEXEC_FLAG)
-		return -EPERM;
+	fi->no_exec = fs.f_flags & ST_NOEXEC_FLAG;
 	fi->dev = stb.st_dev;
 	fi->ino = stb.st_ino;
 	fi->regular = S_ISREG(stb.st_mode);
@@ -228,11 +226,14 @@ long mem_mmap(uint64_t addr, uint64_t len, int prot, int flags, int fd, uint64_t
 	if (fixed && (addr > TASK_END || len > TASK_END - addr))
 		return -ENOMEM;
 	if (!anon) {
-		err = file_info(fd, prot, &fi);
+		err = file_info(fd, &fi);
 		if (err)
 			return err;
+		/* The host never sees PROT_EXEC, so this check is ours. */
+		if (fi.no_exec && prot & PROT_EXEC)
+			return -EPERM;
 	}
-	if (mem_read_implies_exec && prot & PROT_READ)
+	if (mem_read_implies_exec && prot & PROT_READ && !fi.no_exec)
 		r.prot |= PROT_EXEC;
 	if (map_reserve(8))
 		return -ENOMEM;
@@ -247,6 +248,7 @@ long mem_mmap(uint64_t addr, uint64_t len, int prot, int flags, int fd, uint64_t
 	/* Files other than regular ones change without being written. */
 	r.checked = r.kind == R_FILE && (fi.shmem || !fi.regular ||
 					 mapped_writable(fi.dev, fi.ino));
+	r.no_exec = fi.no_exec;
 	r.no_write = shared && !anon && fi.read_only;
 
 	if (shared && (fi.shmem || anon) && !(flags & MAP_HUGETLB)) {
@@ -321,9 +323,9 @@ static long protect_part(struct region *r, uint64_t start, uint64_t end, int pro
 	int guest = prot & 7;
 	long ret;
 
-	if (mem_read_implies_exec && guest & PROT_READ)
+	if (mem_read_implies_exec && guest & PROT_READ && !r->no_exec)
 		guest |= PROT_EXEC;
-	if (r->no_write && prot & PROT_WRITE)
+	if ((r->no_write && guest & PROT_WRITE) || (r->no_exec && guest & PROT_EXEC))
 		return -EACCES;
 	if (guest == r->prot && !extra)
 		return 0;
@@ -638,9 +640,14 @@ long mem_mremap(uint64_t addr, uint64_t old_len, uint64_t new_len, int flags,
 	ret = grow ? extend(&last, to + old_len, grow, MAP_FIXED) : 0;
 	if (!ret)
 		ret = move_parts(addr, old_len, to);
-	if (ret)
-		return ret;
-	return to;
+	if (!ret)
+		return to;
+	/* What was moved is lost, as natively when a move fails half-way. */
+	map_split(to);
+	map_split(to + new_len);
+	release(to, to + new_len, true);
+	raw_syscall(SYS_munmap, to, new_len, 0, 0, 0, 0);
+	return ret;
 }
 
 /* ---- madvise ------------------------------------------------------------- */

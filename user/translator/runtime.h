@@ -39,6 +39,7 @@ struct cpu;
 long sig_action(uint64_t sig, uint64_t act, uint64_t old, uint64_t size);
 long sig_procmask(uint64_t how, uint64_t set, uint64_t old, uint64_t size);
 long sig_altstack(struct cpu *cpu, uint64_t ss, uint64_t old);
+long sig_timedwait(struct cpu *cpu, const long args[6]);
 long sig_pending_set(uint64_t set, uint64_t size);
 /* Read a guest's mask for a call that waits with it; what must stay unblocked
  * is taken out.

@@ -163,6 +163,7 @@ static void asynchronous(int sig, const siginfo_t *info, ucontext_t *uc)
 
 	if (SYNC_SIGNALS & BIT(sig)) {
 		if (guest_mask & BIT(sig)) {
+			cpu->sig_info[sig] = *info;
 			held |= BIT(sig);
 			return;
 		}
@@ -345,6 +346,36 @@ long sig_pending_set(uint64_t set, uint64_t size)
 		return err;
 	pending |= held & guest_mask;
 	return guest_write(set, &pending, size);
+}
+
+/**
+ * sig_timedwait() - rt_sigtimedwait of the guest
+ *
+ * The kernel knows nothing of the signals that are held: they are looked for
+ * before it waits, and again when one has interrupted it.
+ */
+long sig_timedwait(struct cpu *cpu, const long args[6])
+{
+	uint64_t set, ready;
+	long ret = -EINTR;
+	int sig;
+
+	if (args[3] != 8)
+		return -EINVAL;
+	if (guest_read(&set, args[0], sizeof(set)))
+		return -EFAULT;
+	ready = held & set;
+	if (!ready) {
+		ret = guest_syscall(&cpu->stop, SYS_rt_sigtimedwait, args);
+		ready = ret == -EINTR ? held & set : 0;
+	}
+	if (!ready)
+		return ret;
+	sig = __builtin_ctzl(ready) + 1;
+	held &= ~BIT(sig);
+	if (args[1] && guest_write(args[1], &cpu->sig_info[sig], sizeof(siginfo_t)))
+		return -EFAULT;
+	return sig;
 }
 
 int sig_read_mask(uint64_t gva, uint64_t size, uint64_t *mask)

@@ -383,6 +383,8 @@ long sys_signal_call(struct cpu *cpu, const struct sys_entry *e, long a[6])
 		return sig_procmask((uint32_t)a[0], a[1], a[2], a[3]);
 	case SYS_rt_sigpending:
 		return sig_pending_set(a[0], a[1]);
+	case SYS_rt_sigtimedwait:
+		return sig_timedwait(cpu, a);
 	}
 	return sig_altstack(cpu, a[0], a[1]);
 }

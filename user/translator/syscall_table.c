@@ -288,7 +288,7 @@ const struct sys_entry sys_table[] = {
 	F(rt_sigpending, sys_signal_call, V, V),
 	F(sigaltstack, sys_signal_call, V, V),
 	F(rt_sigsuspend, sys_masked_wait, IN, V),
-	S(rt_sigtimedwait, IN, OUT(SIGINFO), IN, V),
+	F(rt_sigtimedwait, sys_signal_call, IN, OUT(SIGINFO), IN, V),
 	S(rt_sigqueueinfo, V, V, IN),
 	S(rt_tgsigqueueinfo, V, V, V, IN),
 	S(pause),
