@@ -163,7 +163,6 @@ static void ring_drain(void)
 	__atomic_store_n(&ring->tail, tail, __ATOMIC_RELEASE);
 }
 
-
 /* ---- the floor ------------------------------------------------------------- */
 
 static void read_all(volatile char *p)

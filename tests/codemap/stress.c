@@ -35,7 +35,6 @@ struct guest_tb {
 /* A cache line each, so that TSan's shadow and the CPUs have something to do. */
 struct thread {
 	pthread_t id;
-	unsigned int nr;
 	uint64_t rnd;
 	uint64_t epoch;		/* the one it has seen; written by itself only */
 	struct codemap_jc jc;
@@ -417,7 +416,6 @@ static void storm(unsigned int seconds)
 	for (unsigned int i = 0; i < PAGES; i++)
 		pthread_mutex_init(&folio[i], NULL);
 	for (unsigned int i = 0; i < THREADS; i++) {
-		threads[i].nr = i;
 		threads[i].rnd = 0x9e3779b97f4a7c15ULL * (i + 1);
 		threads[i].epoch = 1;
 	}
@@ -441,7 +439,7 @@ static void storm(unsigned int seconds)
 		sum.misses += t->misses;
 	}
 	codemap_free(map);
-	printf("# executed %llu (chained %llu, cached %llu), translated %llu, stale %llu, killed %llu, stores that hit nothing %llu\n",
+	printf("# executed %llu (chained %llu, cached %llu), translated %llu, stale %llu, killed %llu, misses %llu\n",
 	       (unsigned long long)sum.executed, (unsigned long long)sum.by_chain,
 	       (unsigned long long)sum.by_jc, (unsigned long long)sum.translated,
 	       (unsigned long long)sum.stale, (unsigned long long)sum.killed,

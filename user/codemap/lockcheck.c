@@ -24,8 +24,8 @@ struct held {
 };
 
 /*
- * Growing the hash holds all of its buckets; those beyond the first are known
- * by their number only, so that the list stays short.
+ * No path holds more than the two stripes, two pages, and three below. Growing
+ * the hash takes all buckets, and counts them as one lock.
  */
 #define MAX_HELD 16
 static __thread struct held held[MAX_HELD];

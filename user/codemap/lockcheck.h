@@ -11,6 +11,9 @@
 #ifndef CODEMAP_LOCKCHECK_H
 #define CODEMAP_LOCKCHECK_H
 
+#ifndef __x86_64__
+#include <sched.h>
+#endif
 #include <stdbool.h>
 #include <stdint.h>
 
