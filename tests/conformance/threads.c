@@ -106,7 +106,7 @@ TEST_LONG(rule_2_no_store_slips_between_arm_and_read, 120)
 
 /* ---- rule 7 ------------------------------------------------------------- */
 
-static unsigned int race_rounds, start_line, finish_line;
+static unsigned int race_rounds, start_line, both_here, finish_line;
 
 /* Spin: threads that a futex wakes do not start together. */
 static void wait_for(unsigned int *line, unsigned int value)
@@ -124,6 +124,9 @@ static void *racer(void *arg)
 	register_self(nr, &t);
 	for (unsigned int r = 0; r < race_rounds; r++) {
 		wait_for(&start_line, r + 1);
+		/* Not before the other runs, too: it may have to wait for a CPU. */
+		__atomic_fetch_add(&both_here, 1, __ATOMIC_RELEASE);
+		wait_for(&both_here, 2 * (r + 1));
 		*(volatile unsigned char *)(fx.mem + 100 + nr) = r;
 		__atomic_fetch_add(&finish_line, 1, __ATOMIC_RELEASE);
 	}
