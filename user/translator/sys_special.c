@@ -423,8 +423,10 @@ long sys_personality_call(struct cpu *cpu, const struct sys_entry *e, long a[6])
 	if (want == 0xffffffff) {
 		was = sys_pass(cpu, e, a);
 	} else {
-		if ((want & PER_MASK) != PER_LINUX)
+		if ((want & PER_MASK) != PER_LINUX) {
+			cpu->regs.rip -= 2;
 			unsupported(cpu, "personality 0x%x", want);
+		}
 		/* The host must not map the guest's memory executable. */
 		a[0] = want & ~READ_IMPLIES_EXEC;
 		was = sys_pass(cpu, e, a);
