@@ -21,6 +21,7 @@
 #include "core.h"
 #include "probes.h"
 
+#define STEP_MAX_HOST 512	/* more than one instruction and its exits need */
 #define FETCH 1024	/* source bytes taken at a time, at most to the page's end */
 
 struct block {
@@ -482,7 +483,7 @@ static void finish_check(struct block *b, const uint8_t *src, size_t n)
 	emit_stub(b, i);
 }
 
-static bool begin(struct block *b, uint64_t pc, uint32_t flags)
+static bool begin(struct block *b, uint64_t pc, uint32_t flags, size_t room)
 {
 	memset(b, 0, offsetof(struct block, map));
 	b->consts = 0;
@@ -491,7 +492,7 @@ static bool begin(struct block *b, uint64_t pc, uint32_t flags)
 	if (!b->tb)
 		return false;
 	b->tb->flags = flags;
-	b->e = cache_begin(TB_MAX_HOST);
+	b->e = cache_begin(room);
 	b->start = b->e.p;
 	return !b->e.full;
 }
@@ -591,7 +592,8 @@ static struct tb *try_translate(struct cpu *cpu, uint64_t pc, int *err)
 	have = in_page < FETCH ? in_page : FETCH;
 	if (guest_read(src, pc, have))
 		return fetch_fault(cpu, pc, pc, &mc[0]);
-	if (!begin(&b, pc, mc[0].class == MEM_CHECKED ? TB_CHECKED : 0)) {
+	if (!begin(&b, pc, mc[0].class == MEM_CHECKED ? TB_CHECKED : 0,
+		   TB_MAX_HOST)) {
 		*err = -ENOSPC;
 		return NULL;
 	}
@@ -718,7 +720,7 @@ struct tb *block_step(const struct tb *of, unsigned int idx)
 
 	if (decode(of->src + m->guest, m->len, of->cm.pc + m->guest, &in) != DECODE_OK)
 		return NULL;
-	if (!begin(&b, in.pc, TB_STEP))
+	if (!begin(&b, in.pc, TB_STEP, STEP_MAX_HOST))
 		return NULL;
 	emit_insn(&b, &in);
 	tb = b.tb;

@@ -219,18 +219,22 @@ static void page_written(struct cpu *cpu, uint64_t page, uint64_t addr, uint64_t
 }
 
 /* The store stays as it is, natively. */
-static void smc_open(struct codewp_regs *regs, struct tb *tb, int idx,
+static void smc_open(struct cpu *cpu, struct codewp_regs *regs, struct tb *tb, int idx,
 		     struct site *site, const struct codewp_regs *guest)
 {
 	if (tb->flags & TB_STEP || core_opts.imprecise || !codemap_tb_dead(&tb->cm))
 		return;			/* where it was, with the registers it had */
 	if (site && !site->step)
 		site->step = block_step(tb, idx);
-	/* Nowhere to go but here again, and nobody would see the next write. */
-	if (!site || !site->step)
-		fatal("no room in the code cache for one instruction, at %#lx",
-		      (unsigned long)guest->rip);
 	*regs = *guest;
+	if (!site || !site->step) {
+		/* The cache is full: the dispatcher empties it, arms the page
+		 * again and comes here again, and then there is room.
+		 */
+		cpu->resume_pc = guest->rip;
+		regs->rip = (uint64_t)core_resume;
+		return;
+	}
 	regs->rip = (uint64_t)site->step->cm.entry;
 }
 
@@ -331,7 +335,7 @@ static void smc_trap(struct cpu *cpu, struct codewp_regs *regs, uint64_t addr,
 	return;
 open:
 	page_written(cpu, page, addr, guest.rip, armed, how);
-	smc_open(regs, tb, idx, site, &guest);
+	smc_open(cpu, regs, tb, idx, site, &guest);
 }
 
 /* From core_upcall: cpu->regs is the host state at the store. */
