@@ -412,53 +412,66 @@ static void remove_soon(const char *when)
 	TEST_FAIL("%s: the module cannot be removed", when);
 }
 
+/* What can hold the module when every descriptor is closed. */
+enum holder { DATA, RING, STATES, AREA, HOLDERS };
+
+/* Make a view and a registration, map one thing, close every descriptor. */
+static char *hold(enum holder what, size_t *bytes)
+{
+	static const uint64_t offset[] = {
+		CODEWP_MMAP_DATA, CODEWP_MMAP_RING, CODEWP_MMAP_STATE, 0,
+	};
+	struct codewp_view_create v = { .ring_fd = -1, .length = 4 * PAGE };
+	struct codewp_thread_create t = {
+		.flags = CODEWP_THREAD_UPCALL,
+		.ring_fd = -1,
+		.handler = (uintptr_t)kt_handler_open,
+		.code_start = (uintptr_t)kt_code_start,
+		.code_end = (uintptr_t)kt_code_end,
+	};
+	int dev, view, thread;
+	char *map;
+
+	/* Not through kt_dev(), which keeps it open. */
+	dev = ASSERT_OK(open("/dev/codewp", O_RDWR | O_CLOEXEC));
+	ASSERT_ERRNO(delete_module(), EWOULDBLOCK);
+	v.memfd = kt_memfd(4 * PAGE);
+	view = ASSERT_OK(ioctl(dev, CODEWP_IOC_VIEW, &v));
+	thread = ASSERT_OK(ioctl(dev, CODEWP_IOC_THREAD, &t));
+	ASSERT_OK(close(dev));
+	ASSERT_ERRNO(delete_module(), EWOULDBLOCK);
+	ASSERT_OK(kt_arm(view, 0, 4 * PAGE, 0));
+	*bytes = what == DATA ? 4 * PAGE : PAGE;
+	map = mmap(NULL, *bytes, what == STATES ? PROT_READ : PROT_READ | PROT_WRITE,
+		   MAP_SHARED, what == AREA ? thread : view, offset[what]);
+	ASSERT(map != MAP_FAILED);
+	ASSERT_OK(close(thread));
+	ASSERT_ERRNO(delete_module(), EWOULDBLOCK);
+	ASSERT_OK(close(view));
+	ASSERT_OK(close(v.memfd));
+	return map;
+}
+
 TEST_LONG(rule10_rmmod_only_when_the_last_file_is_closed, 60)
 {
-	int memfd, dev, view, thread, child_ready[2], child_go[2];
-	char *map, *ring, *states, *area, c;
+	int child_ready[2];
+	size_t bytes;
+	char *map, c;
 	pid_t pid;
 
 	if (access("/build/kmod/codewp.ko", F_OK))
 		SKIP("no codewp.ko to load again");
-	for (int round = 0; round < 3; round++) {
-		struct codewp_view_create v = { .ring_fd = -1, .length = 4 * PAGE };
-		struct codewp_thread_create t = {
-			.flags = CODEWP_THREAD_UPCALL,
-			.ring_fd = -1,
-			.handler = (uintptr_t)kt_handler_open,
-			.code_start = (uintptr_t)kt_code_start,
-			.code_end = (uintptr_t)kt_code_end,
-		};
-
-		/* Not through kt_dev(), which keeps it open. */
-		dev = ASSERT_OK(open("/dev/codewp", O_RDWR | O_CLOEXEC));
+	for (enum holder what = DATA; what < HOLDERS; what++) {
+		map = hold(what, &bytes);
+		/* A file that only close(2) held is gone by now. */
+		sleep_ms(50);
 		ASSERT_ERRNO(delete_module(), EWOULDBLOCK);
-		memfd = v.memfd = kt_memfd(4 * PAGE);
-		view = ASSERT_OK(ioctl(dev, CODEWP_IOC_VIEW, &v));
-		thread = ASSERT_OK(ioctl(dev, CODEWP_IOC_THREAD, &t));
-		ASSERT_OK(close(dev));
+		if (what == DATA)
+			poke(map, 1);	/* an armed page */
+		else
+			peek(map);
 		ASSERT_ERRNO(delete_module(), EWOULDBLOCK);
-
-		area = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, thread, 0);
-		ASSERT(area != MAP_FAILED);
-		ASSERT_OK(close(thread));
-		map = kt_map(view, 4 * PAGE);
-		ring = (char *)kt_ring(view, RIG_RING_BYTES);
-		states = (char *)kt_states(view, 4);
-		ASSERT_OK(kt_arm(view, 0, 4 * PAGE, 0));
-		ASSERT_OK(close(view));
-		ASSERT_OK(close(memfd));
-		ASSERT_ERRNO(delete_module(), EWOULDBLOCK);
-		poke(map, 1);
-
-		/* Each kind of mapping alone holds it. */
-		ASSERT_OK(munmap(ring, CODEWP_RING_DATA + RIG_RING_BYTES));
-		ASSERT_OK(munmap(states, PAGE));
-		ASSERT_ERRNO(delete_module(), EWOULDBLOCK);
-		ASSERT_OK(munmap(map, 4 * PAGE));
-		sleep_ms(20);
-		ASSERT_ERRNO(delete_module(), EWOULDBLOCK);
-		ASSERT_OK(munmap(area, PAGE));
+		ASSERT_OK(munmap(map, bytes));
 		remove_soon("after the last munmap");
 		ASSERT_ERRNO(open("/dev/codewp", O_RDWR), ENOENT);
 		load_module();
@@ -466,7 +479,6 @@ TEST_LONG(rule10_rmmod_only_when_the_last_file_is_closed, 60)
 
 	/* Held by another process, which is then killed. */
 	ASSERT_OK(pipe(child_ready));
-	ASSERT_OK(pipe(child_go));
 	pid = ASSERT_OK(fork());
 	if (!pid) {
 		struct rig r;
