@@ -44,13 +44,13 @@ struct {
 /*
  * view -> process that it belongs to: of one made while we look, its maker; of
  * an older one, who arms it, until an upcall or a signal, which only the owner
- * gets, tells for certain.
+ * gets, tells for certain. The views of long ago make room for new ones.
  */
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, STAT_VIEWS);
 	__type(key, __u32);
-	__type(value, __u32);
+	__type(value, struct view_owner);
 } owners SEC(".maps");
 
 struct stat_totals totals;
@@ -77,32 +77,25 @@ static __always_inline __u32 current_tgid(void)
 }
 
 /*
- * A view counts for the process that it belongs to, whoever writes; for the
- * writer if that is not known.
+ * The current process works with a view: it is its owner, @sure or not. And: is
+ * the view to be counted? It is if its owner is, whoever writes; if the owner is
+ * not known, the current process decides.
  */
-static __always_inline bool wanted_view(__u32 view)
+static __always_inline bool wanted_view(__u32 view, bool works, bool sure)
 {
-	__u32 *owner;
+	struct view_owner *owner = bpf_map_lookup_elem(&owners, &view);
+	struct view_owner me = { .sure = sure };
 
+	if (works && (!owner || (sure && !owner->sure))) {
+		me.tgid = current_tgid();
+		bpf_map_update_elem(&owners, &view, &me, BPF_ANY);
+		owner = &me;
+	}
 	if (!counting)
 		return false;
 	if (!target_tgid)
 		return true;
-	owner = bpf_map_lookup_elem(&owners, &view);
-	return owner ? *owner == target_tgid : current_tgid() == target_tgid;
-}
-
-/* The current process works with the view: it is its owner, @sure or not. */
-static __always_inline void note_owner(__u32 view, bool sure)
-{
-	__u32 *owner = bpf_map_lookup_elem(&owners, &view);
-	__u32 tgid;
-
-	if (owner && !sure)
-		return;
-	tgid = current_tgid();
-	if (!owner || *owner != tgid)
-		bpf_map_update_elem(&owners, &view, &tgid, BPF_ANY);
+	return (owner ? owner->tgid : current_tgid()) == target_tgid;
 }
 
 static __always_inline bool wanted_process(__u32 tgid)
@@ -156,7 +149,7 @@ SEC("raw_tp/codewp_view")
 int BPF_PROG(on_view, __u64 length, __u32 view, __u32 create)
 {
 	if (create)
-		note_owner(view, true);
+		wanted_view(view, true, true);
 	return 0;
 }
 
@@ -164,11 +157,10 @@ SEC("raw_tp/codewp_trap")
 int BPF_PROG(on_trap, __u64 cookie, __u64 pgoff, __u64 offset, __u64 addr,
 	     __u64 ip, __u32 view, __u32 how)
 {
+	bool by_owner = how == HOW_UPCALL || how == HOW_SIGNAL;
 	struct page_stat *v;
 
-	if (how == HOW_UPCALL || how == HOW_SIGNAL)
-		note_owner(view, true);
-	if (!wanted_view(view))
+	if (!wanted_view(view, by_owner, true))
 		return 0;
 	if (how >= HOW_MAX)
 		how = HOW_OTHER;
@@ -180,7 +172,7 @@ int BPF_PROG(on_trap, __u64 cookie, __u64 pgoff, __u64 offset, __u64 addr,
 	add(&v->traps[how], 1);
 	v->cookie = cookie;
 	/* Told by upcall or signal: the address is one of the owner's. */
-	if (how == HOW_UPCALL || how == HOW_SIGNAL)
+	if (by_owner)
 		v->gva = addr >> PAGE_SHIFT << PAGE_SHIFT;
 	written(v, ip, how);
 	return 0;
@@ -189,8 +181,7 @@ int BPF_PROG(on_trap, __u64 cookie, __u64 pgoff, __u64 offset, __u64 addr,
 SEC("raw_tp/codewp_arm")
 int BPF_PROG(on_arm, __u64 offset, __u64 length, __u64 done, __u32 view)
 {
-	note_owner(view, false);
-	if (wanted_view(view))
+	if (wanted_view(view, true, false))
 		add(&totals.arms, done >> PAGE_SHIFT);
 	return 0;
 }
@@ -198,7 +189,7 @@ int BPF_PROG(on_arm, __u64 offset, __u64 length, __u64 done, __u32 view)
 SEC("raw_tp/codewp_disarm")
 int BPF_PROG(on_disarm, __u64 offset, __u64 length, __u64 done, __u32 view)
 {
-	if (wanted_view(view))
+	if (wanted_view(view, false, false))
 		add(&totals.disarms, done >> PAGE_SHIFT);
 	return 0;
 }
@@ -206,7 +197,7 @@ int BPF_PROG(on_disarm, __u64 offset, __u64 length, __u64 done, __u32 view)
 SEC("raw_tp/codewp_overflow")
 int BPF_PROG(on_overflow, __u64 dropped, __u32 view)
 {
-	if (wanted_view(view))
+	if (wanted_view(view, false, false))
 		add(&totals.overflows, 1);
 	return 0;
 }

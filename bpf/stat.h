@@ -80,6 +80,12 @@ struct stat_totals {
 	__u64 failed;		/* events not counted by page for another reason */
 };
 
+/* Whose a view is; @sure: not merely who armed it. */
+struct view_owner {
+	__u32 tgid;
+	__u32 sure;
+};
+
 #define STAT_VIEWS	4096	/* views whose owner is remembered */
 
 #endif /* CODEWP_BPF_STAT_H */

@@ -494,14 +494,14 @@ ssize_t probes_rows(struct probes *p, struct probes_row **rows)
 		qsort(code.rows, ncode, sizeof(*code.rows), by_code_page);
 	for (i = 0; i < view.n; i++) {
 		struct probes_row *r = &view.rows[i], want = *r, *c = NULL;
-		__u32 owner = 0;
+		struct view_owner owner = { };
 
 		bpf_map_lookup_elem(bpf_map__fd(p->skel->maps.owners), &r->view, &owner);
-		r->pid = owner;
+		r->pid = owner.tgid;
 		/* The cookie of a view of ours: code-map index of its first page. */
-		want.pid = owner;
+		want.pid = owner.tgid;
 		want.page = view.cookie[i] + r->page;
-		if (owner && ncode)
+		if (owner.tgid && ncode)
 			c = bsearch(&want, code.rows, ncode, sizeof(*code.rows),
 				    by_code_page);
 		if (c && !c->view) {
