@@ -154,8 +154,9 @@ TEST(rule3_io_uring_register_buffer)
 }
 
 /*
- * Pinned before the arm (by way of the alias): the write is not seen, as the documentation says, but
- * arm has said so: in foreign, in the page's state, in the counter.
+ * Pinned before the arm (by way of the alias): the write is not seen, as the
+ * documentation says, but arm has said so: in foreign, in the page's state, in the
+ * counter.
  */
 TEST(rule9_arm_reports_pinned_pages)
 {

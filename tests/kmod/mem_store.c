@@ -23,7 +23,8 @@ store_fn st_mov, st_add, st_lock_add, st_xadd, st_xchg, st_bts, st_cmpxchg16b,
 extern char st_start[], st_end[], st_handler[];
 
 /*
- * The upcall handler changes %r11, which none of these reads. The register state that xsave and fxsave store is set right before them.
+ * The upcall handler changes %r11, which none of these reads. The register state
+ * that xsave and fxsave store is set right before them.
  */
 asm(".pushsection .text\n"
     ".balign 64\n"
