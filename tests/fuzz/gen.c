@@ -812,8 +812,8 @@ static void segment_base(struct gen *g)
 static void patch_ahead(struct gen *g)
 {
 	unsigned int kind = below(g, 12), at_disp = 0, end = 0, n, off;
-	bool wide = kind == 6 || kind == 8 || kind == 11;
 	int r = free_reg(g), src = free_reg(g);
+	bool wide = kind == 6 || kind == 8 || kind == 11;
 	int rel;
 
 	switch (kind) {

@@ -23,9 +23,12 @@ $(FUZZ)/fuzz-uffd $(FUZZ)/fuzz-mprotect $(FUZZ)/fuzz-kmod: $(FUZZ_OBJ)/fuzz.o \
 	$(Q)$(CC) $(CFLAGS) -o $@ $^ -lZydis
 
 TESTS_HOST += $(FUZZ)/fuzz-uffd $(FUZZ)/fuzz-mprotect
-TESTS_VM += $(FUZZ)/fuzz-kmod
 
-BACKEND ?= mprotect
+# fuzz-kmod is for a machine with the module on a real CPU. In the VM it would
+# find QEMU's bugs: its emulated CPU loses flags when xchg, xadd or setcc fault,
+# does not agree with itself about MMX exponents, and ends with a failed assertion
+# at some VEX encodings.
+
 .PHONY: fuzz
-fuzz: $(FUZZ)/fuzz-$(BACKEND)
+fuzz: $(FUZZ)/fuzz-$(or $(BACKEND),mprotect)
 	$(Q)$< -n $(or $(N),1000000) $(if $(SEED),-s $(SEED))
