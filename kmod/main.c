@@ -90,11 +90,7 @@ static void __exit codewp_exit(void)
 {
 	misc_deregister(&codewp_dev);
 	codewp_inode_exit();
-	/*
-	 * No file is left, but the memory of the last ones may still wait for
-	 * its grace period; a view's callback starts one for its ring.
-	 */
-	rcu_barrier();
+	/* No file is left, but the last ones' memory may wait for its grace period. */
 	rcu_barrier();
 }
 

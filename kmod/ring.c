@@ -32,7 +32,6 @@ static void queue_free(struct codewp_queue *q)
 	if (q->eventfd)
 		eventfd_ctx_put(q->eventfd);
 	put_pid(q->pid);
-	mmdrop(q->mm);
 	kfree(q);
 }
 
@@ -90,6 +89,7 @@ struct codewp_queue *codewp_queue_create(u32 bytes)
 	return q;
 
 err_free:
+	mmdrop(q->mm);
 	queue_free(q);
 	return ERR_PTR(-ENOMEM);
 }
@@ -108,13 +108,17 @@ struct codewp_queue *codewp_queue_get(struct codewp_queue *q)
 
 /**
  * codewp_queue_put() - drop a reference
- * @q: ring; writers that found it under RCU may still publish into it. Callable
- *     from RCU callbacks.
+ * @q: ring; writers that found it under RCU may still publish into it
+ *
+ * Not from RCU callbacks, because of the mm. Writers compare it with their own
+ * only, which is alive and therefore another one.
  */
 void codewp_queue_put(struct codewp_queue *q)
 {
-	if (refcount_dec_and_test(&q->ref))
-		call_rcu(&q->rcu, queue_free_rcu);
+	if (!refcount_dec_and_test(&q->ref))
+		return;
+	mmdrop(q->mm);
+	call_rcu(&q->rcu, queue_free_rcu);
 }
 
 /**

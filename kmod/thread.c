@@ -38,13 +38,18 @@ struct codewp_thread *codewp_thread_current(void)
 	return NULL;
 }
 
-static void thread_free(struct codewp_thread *t)
+/* Not from an RCU callback: see view_put(). */
+static void thread_put(struct codewp_thread *t)
 {
 	if (t->queue)
 		codewp_queue_put(t->queue);
+	mmdrop(t->mm);
+}
+
+static void thread_free(struct codewp_thread *t)
+{
 	free_page((unsigned long)t->area);
 	put_task_struct(t->task);
-	mmdrop(t->mm);
 	kfree(t);
 }
 
@@ -88,6 +93,7 @@ static int thread_release(struct inode *inode, struct file *file)
 	if (t->queue)
 		codewp_kick_remove(t);
 	thread_del(t);
+	thread_put(t);
 	call_rcu(&t->rcu, thread_free_rcu);
 	return 0;
 }
@@ -260,6 +266,7 @@ err_del:
 err_fd:
 	put_unused_fd(fd);
 err_free:
+	thread_put(t);
 	thread_free(t);
 	return err;
 }

@@ -21,13 +21,23 @@ static const struct file_operations view_fops;
 
 static atomic_t last_id = ATOMIC_INIT(0);
 
-static void view_free(struct codewp_view *view)
+/*
+ * Let go of ring and mm. Not from an RCU callback: dropping the last reference
+ * to an mm takes locks that are not safe in a softirq. A trap that still looks
+ * at the view only compares mm with its own, which is alive, so that it cannot
+ * be another one at the same address; and the ring has a grace period of its own.
+ */
+static void view_put(struct codewp_view *view)
 {
 	if (view->queue)
 		codewp_queue_put(view->queue);
+	mmdrop(view->mm);
+}
+
+static void view_free(struct codewp_view *view)
+{
 	codewp_state_exit(view);
 	free_percpu(view->stats);
-	mmdrop(view->mm);
 	kfree(view);
 }
 
@@ -45,6 +55,7 @@ static int view_release(struct inode *inode, struct file *file)
 	mapping_unmap_writable(view->memfd->f_mapping);
 	fput(view->memfd);
 	codewp_user_uncharge(view->user);
+	view_put(view);
 	call_rcu(&view->rcu, view_free_rcu);
 	return 0;
 }
@@ -245,6 +256,7 @@ err_unmap:
 err_memfd:
 	fput(view->memfd);
 err_free:
+	view_put(view);
 	view_free(view);
 	return err;
 }
