@@ -11,6 +11,8 @@
 
 enum mem_class fake_class = MEM_TEXT;
 struct cpu fake_cpu;
+uint32_t fake_gen;
+void (*fake_after_read)(void);
 
 struct codewp *the_ctx;
 struct run_stats st;
@@ -19,13 +21,14 @@ bool log_on;
 int mem_code_page(uint64_t gva, struct mem_code *mc)
 {
 	*mc = (struct mem_code){ .class = gva < 4096 ? MEM_NONE : fake_class,
-				 .page = gva >> 12, .fault_code = SEGV_MAPERR };
+				 .page = gva >> 12, .gen = fake_gen,
+				 .fault_code = SEGV_MAPERR };
 	return 0;
 }
 
 uint32_t mem_page_gen(void *unused, uint64_t page)
 {
-	return 0;
+	return fake_gen;
 }
 
 void *mem_alias(uint64_t gva, size_t len)
@@ -49,7 +52,12 @@ void mem_for_each_view(void (*fn)(struct codewp_view *view, void *arg), void *ar
 
 int guest_read(void *dst, uint64_t gva, size_t len)
 {
+	void (*fn)(void) = fake_after_read;
+
 	memcpy(dst, (const void *)gva, len);
+	fake_after_read = NULL;
+	if (fn)
+		fn();
 	return 0;
 }
 

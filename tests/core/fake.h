@@ -10,6 +10,9 @@
 
 extern enum mem_class fake_class;
 extern struct cpu fake_cpu;
+extern uint32_t fake_gen;		/* of every page */
+/* Called once, when the core has read guest bytes and not yet published. */
+extern void (*fake_after_read)(void);
 
 void fake_start(const struct core_opts *opts);
 

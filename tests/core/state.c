@@ -288,6 +288,59 @@ TEST(check_sees_each_byte)
 	}
 }
 
+/* mov $1, %eax; ud2, at the start of a page */
+static uint8_t changing[4096] __attribute__((aligned(4096))) = {
+	0xb8, 1, 0, 0, 0, 0x0f, 0x0b,
+};
+static struct cpu other;
+
+static void change_with_trap(void)
+{
+	changing[1]++;
+	fake_gen++;
+}
+
+/* Another thread's replayed store lands: no trap comes with it. */
+static void change_by_replay(void)
+{
+	changing[1]++;
+	other.replay_page = CODEMAP_NO_PAGE;
+}
+
+static void written_while_translated(void (*write)(void))
+{
+	struct cpu *c = &fake_cpu;
+	int i;
+
+	prepare();
+	fake_class = MEM_VIEW;
+	fake_start(&(struct core_opts){ 0 });
+	other.replay_page = CODEMAP_NO_PAGE;
+	c->next = &other;
+	if (write == change_by_replay)
+		other.replay_page = (uint64_t)changing >> 12;
+	fake_after_read = write;
+	for (i = 0; i < 2; i++) {
+		c->regs.rip = (uint64_t)changing;
+		ASSERT(core_run(c) == CPU_FAULT);
+		ASSERT_EQ(c->fault_sig, SIGILL);
+		ASSERT_EQ(c->regs.r[RAX], 2UL);
+	}
+	ASSERT_EQ(st.stale_inserts, 1UL);
+	ASSERT_EQ(st.tbs, 1UL);
+}
+
+/* Rule 1, rule 2: bytes read before a write are never published after it. */
+TEST(generation_refuses_a_stale_block)
+{
+	written_while_translated(change_with_trap);
+}
+
+TEST(store_in_flight_refuses_a_stale_block)
+{
+	written_while_translated(change_by_replay);
+}
+
 /* stop is seen in chained blocks that never leave: the signal's handler cuts. */
 static volatile int alarms;
 
