@@ -39,12 +39,15 @@ install-tools: $(BUILD)/bin/codewp $(TOOLS_LIBEXEC)
 		$(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man8
 	$(INSTALL) -m 755 $(BUILD)/bin/codewp $(DESTDIR)$(PREFIX)/bin/
 	$(INSTALL) -m 755 $(TOOLS_LIBEXEC) $(DESTDIR)$(PREFIX)/libexec/codewp/
-	$(INSTALL) -m 644 Documentation/man/codewp.1 $(DESTDIR)$(PREFIX)/share/man/man1/
+	$(INSTALL) -m 644 $(wildcard Documentation/man/codewp*.1) \
+		$(DESTDIR)$(PREFIX)/share/man/man1/
 	$(INSTALL) -m 644 $(wildcard Documentation/man/codewp-*.8) \
 		$(DESTDIR)$(PREFIX)/share/man/man8/
 
 uninstall-tools:
 	rm -rf $(DESTDIR)$(PREFIX)/libexec/codewp
-	rm -f $(DESTDIR)$(PREFIX)/bin/codewp $(DESTDIR)$(PREFIX)/share/man/man1/codewp.1 \
+	rm -f $(DESTDIR)$(PREFIX)/bin/codewp \
+		$(addprefix $(DESTDIR)$(PREFIX)/share/man/man1/,\
+			$(notdir $(wildcard Documentation/man/codewp*.1))) \
 		$(addprefix $(DESTDIR)$(PREFIX)/share/man/man8/,\
 			$(notdir $(wildcard Documentation/man/codewp-*.8)))
