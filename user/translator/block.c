@@ -355,7 +355,7 @@ static void emit_insn(struct block *b, const struct insn *in)
 
 	*m = (struct insn_map){
 		.host = e->p - b->start, .main = e->p - b->start,
-		.guest = in->pc - b->pc, .len = in->len, .reg = -1, .reg2 = -1,
+		.guest = in->pc - b->pc, .len = in->len, .reg = -1,
 	};
 
 	switch (in->kind) {
@@ -440,7 +440,7 @@ static void finish_body(struct block *b, uint64_t next)
 
 	*m = (struct insn_map){
 		.host = e->p - b->start, .main = e->p - b->start,
-		.guest = next - b->pc, .reg = -1, .reg2 = -1,
+		.guest = next - b->pc, .reg = -1,
 	};
 	if (!b->ended)
 		emit_exit_jump(b, 0, 0xe9, next);
@@ -759,11 +759,7 @@ void tb_guest_state(const struct cpu *cpu, const struct tb *tb, int idx,
 		return;
 	}
 	m = &tb->map[idx];
-	if (host_pc - (uint64_t)tb->code >= m->main) {
-		if (m->reg >= 0)
-			regs->r[m->reg] = cpu->scratch[m->slot];
-		if (m->reg2 >= 0)
-			regs->r[m->reg2] = cpu->scratch[m->slot2];
-	}
+	if (host_pc - (uint64_t)tb->code >= m->main && m->reg >= 0)
+		regs->r[m->reg] = cpu->scratch[m->slot];
 	regs->rip = tb->cm.pc + m->guest;
 }

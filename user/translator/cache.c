@@ -165,7 +165,6 @@ void cache_flush(struct cpu *cpu)
 	}
 	cpu->epoch = now;
 	cpu->last_tb = NULL;
-	smc_forget();
 	nr_ranges = 0;
 	code_next = code_start;
 	meta_next = meta_start;

@@ -42,8 +42,8 @@ struct insn_map {
 	uint32_t host, main;
 	uint16_t guest;
 	uint8_t len;
-	int8_t reg, reg2;	/* -1: none */
-	uint8_t slot, slot2;
+	int8_t reg;		/* -1: none */
+	uint8_t slot;
 };
 
 #define TB_CHECKED	1U	/* compares its source bytes at entry */
@@ -130,7 +130,6 @@ extern struct cpu *all_cpus;
 /* A store in flight on a page makes every insert on it fail (smc.c). */
 uint32_t smc_gen(void *unused, uint64_t page);
 uint32_t smc_gen_begin(uint64_t page, uint32_t mem_gen);
-void smc_forget(void);			/* cache flushed: store sites are gone */
 int smc_thread_init(struct cpu *cpu);
 void smc_event(uint64_t page, uint64_t ip);
 /* guest-virtual pages that code was made from, for core_invalidate_range() */

@@ -87,11 +87,6 @@ uint32_t smc_gen_begin(uint64_t page, uint32_t mem_gen)
 	return in_flight(page) ? gen - 1 : gen;
 }
 
-void smc_forget(void)
-{
-	/* Sites hang on their TBs, and those are gone. */
-}
-
 /* ---- sites ---------------------------------------------------------------------- */
 
 static struct site *site_find(const struct tb *tb, int idx)
