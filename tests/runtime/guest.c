@@ -80,6 +80,41 @@ static void reserved(void)
 	CHECK(!mprotect(p, PAGE, PROT_READ | PROT_EXEC) && call(p) == 5);
 }
 
+static void outside(char *p)
+{
+	CHECK(p != MAP_FAILED && (p < BASE || p >= END));
+}
+
+/* The guest's mappings come where they come natively, and hints are followed. */
+static void places(void)
+{
+	int fd = memfd_create("x", 0), shared_anon = MAP_SHARED | MAP_ANONYMOUS;
+	int all = PROT_READ | PROT_WRITE | PROT_EXEC;
+	char *p, *hint;
+
+	CHECK(fd >= 0 && !ftruncate(fd, 8 * PAGE));
+	p = anon(8, all);
+	put(p, 1);
+	CHECK(call(p) == 1);
+	outside(p);
+	outside(mmap(NULL, 8 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0));
+	p = mmap(NULL, 8 * PAGE, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
+	outside(p);
+	outside(mremap(p, 0, 8 * PAGE, MREMAP_MAYMOVE));
+	p = mmap(NULL, 8 * PAGE, all, shared_anon, -1, 0);
+	outside(p);
+	outside(mremap(p, 8 * PAGE, 16 * PAGE, MREMAP_MAYMOVE));
+	outside(mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE, fd, 0));
+	outside(sbrk(PAGE));
+	hint = anon(8, PROT_NONE);
+	CHECK(!munmap(hint, 8 * PAGE));
+	CHECK(mmap(hint, PAGE, all, shared_anon, -1, 0) == hint);
+	CHECK(mmap(hint + PAGE, PAGE, PROT_READ, MAP_SHARED, fd, 0) == hint + PAGE);
+	p = mmap(NULL, PAGE, all, shared_anon | MAP_32BIT, -1, 0);
+	CHECK(p != MAP_FAILED && (uintptr_t)p < 1UL << 32);
+	CHECK_ERR(mmap(hint, PAGE, all, shared_anon | MAP_FIXED_NOREPLACE, -1, 0), EEXIST);
+}
+
 /* Runtime only: no mapping is executable but the cache and the runtime's text. */
 static void not_executable(void)
 {
@@ -216,6 +251,8 @@ static void limits(void)
 	CHECK(call(s) == 1);
 	put(s, 2);
 	CHECK(call(s) == 2);
+	/* Making the view has raised it only for a moment. */
+	CHECK_ERR(dup(1), EMFILE);
 }
 
 static void proc_exe(void)
@@ -449,6 +486,7 @@ static const struct {
 	int silent;	/* prints its own "ok" */
 } cases[] = {
 	{ "reserved", reserved, 0 },
+	{ "places", places, 0 },
 	{ "not_executable", not_executable, 0 },
 	{ "run_data", run_data, 1 },
 	{ "run_runtime", run_runtime, 1 },

@@ -76,6 +76,7 @@ static void one(const char *backend, const char *guest, const char *name, int si
 	TEST(uffd_static_##id) { one("uffd", "guest-static", #id, sig); }
 
 CASE(reserved, 0)
+CASE(places, 0)
 CASE(not_executable, 0)
 CASE(run_data, SIGSEGV)
 CASE(run_runtime, SIGSEGV)

@@ -306,7 +306,7 @@ uint64_t mem_page_gva(uint64_t page)
 	struct region *r;
 
 	if (!mv)
-		return page << 12;
+		return page < FIRST_VIEW_PAGE ? page << 12 : 0;
 	for (size_t i = 0; (r = map_index(i)); i++) {
 		uint64_t voff = (page - mv->base) << 12;
 

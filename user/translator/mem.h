@@ -17,6 +17,7 @@
 #define PAGE_DOWN(a)	((uint64_t)(a) & ~(PAGE - 1))
 #define PAGE_UP(a)	PAGE_DOWN((uint64_t)(a) + PAGE - 1)
 #define TASK_END	0x7ffffffff000UL
+#define FIRST_VIEW_PAGE	(1UL << 36)	/* guest-virtual code-map pages are below */
 
 enum region_kind {
 	R_ANON,		/* private anonymous */
@@ -84,6 +85,7 @@ int view_punch(struct mview *mv, uint64_t voff, uint64_t len);
 int view_shm_get(int fd, uint64_t off, uint64_t len, struct mview **mv);
 int view_shm_anon(uint64_t len, struct mview **mv);
 void view_shm_unused(struct mview *mv);	/* a mapping went: drop it with the last */
+void view_stats(struct codewp_stats *sum);
 struct mview *view_by_page(uint64_t page);
 struct mview *view_find(const struct codewp_view *view);
 

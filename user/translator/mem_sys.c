@@ -182,17 +182,34 @@ static long check_shm(uint64_t len, int prot, int flags, int fd, uint64_t off)
 	return 0;
 }
 
-static long map_view(uint64_t addr, struct region *r, int flags)
+/*
+ * Map a view where the kernel would put the guest's mapping: the library's own
+ * mappings without a place go to the runtime's region (mem.c).
+ */
+static long map_view(struct mview *mv, uint64_t addr, uint64_t len, uint64_t voff,
+		     int prot, int flags)
 {
-	uint64_t len = r->end;
+	bool placed = flags & (MAP_FIXED | MAP_FIXED_NOREPLACE);
 	void *p = (void *)addr;
 	int err;
 
-	err = codewp_map(r->mv->view, &p, len, r->voff, host_prot(r->prot),
-			 flags & ~(MAP_TYPE | MAP_ANONYMOUS));
-	if (err)
-		return err;
-	return (long)p;
+	flags &= ~(MAP_TYPE | MAP_ANONYMOUS);
+	if (!placed) {
+		long at = raw_syscall(SYS_mmap, addr, len, PROT_NONE,
+				      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE |
+				      (flags & MAP_32BIT), -1, 0);
+
+		if (at < 0)
+			return at;
+		p = (void *)at;
+		flags |= MAP_FIXED;
+	}
+	err = codewp_map(mv->view, &p, len, voff, host_prot(prot), flags);
+	if (!err)
+		return (long)p;
+	if (!placed)
+		raw_syscall(SYS_munmap, (long)p, len, 0, 0, 0, 0);
+	return err;
 }
 
 /**
@@ -280,9 +297,8 @@ long mem_mmap(uint64_t addr, uint64_t len, int prot, int flags, int fd, uint64_t
 			goto out;
 		}
 	}
-	r.end = len;
 	if (r.mv)
-		ret = map_view(addr, &r, flags);
+		ret = map_view(r.mv, addr, len, r.voff, r.prot, flags);
 	else
 		ret = raw_syscall(SYS_mmap, addr, len, host_prot(r.prot), flags, fd, off);
 	if (ret >= 0) {
@@ -498,7 +514,6 @@ static long extend(const struct region *last, uint64_t at, uint64_t len, int fla
 static long duplicate(uint64_t addr, uint64_t len, int flags, uint64_t new_addr)
 {
 	struct region *r = map_at(addr), n;
-	void *p = (void *)new_addr;
 	bool fixed = flags & MREMAP_FIXED;
 	long ret;
 
@@ -516,10 +531,7 @@ static long duplicate(uint64_t addr, uint64_t len, int flags, uint64_t new_addr)
 		n.mv->held++;
 	ret = fixed ? claim(new_addr, new_addr + len) : 0;
 	if (!ret && n.kind == R_SHM) {
-		ret = codewp_map(n.mv->view, &p, len, n.voff, host_prot(n.prot),
-				 fixed ? MAP_FIXED : 0);
-		if (!ret)
-			ret = (long)p;
+		ret = map_view(n.mv, new_addr, len, n.voff, n.prot, fixed ? MAP_FIXED : 0);
 	} else if (!ret) {
 		ret = raw_syscall(SYS_mremap, addr, 0, len, flags, new_addr, 0);
 	}

@@ -22,13 +22,13 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define FIRST_PAGE	(1UL << 36)	/* guest-virtual page numbers are below */
 #define PRIVATE_BYTES	(256UL << 20)	/* least size of a private view */
-#define SLACK_BYTES	(1UL << 20)	/* a shared file may grow a little */
+#define SLACK_BYTES	(16UL << 20)	/* a shared file may grow: a view has room */
 
 static struct mview **views;		/* by ascending base */
 static size_t nr_views, cap_views;
-static uint64_t next_page = FIRST_PAGE;
+static struct codewp_stats gone;	/* of views that were dropped */
+static uint64_t next_page = FIRST_VIEW_PAGE;
 
 struct mview *view_by_page(uint64_t page)
 {
@@ -132,9 +132,36 @@ static int new_memfd(const char *name, uint64_t len)
 	return fd;
 }
 
+static void add_stats(struct codewp_stats *sum, struct codewp_view *view)
+{
+	struct codewp_stats s = { 0 };
+
+	if (codewp_view_stats(view, &s))
+		return;
+	sum->traps += s.traps;
+	sum->upcalls += s.upcalls;
+	sum->signals += s.signals;
+	sum->events += s.events;
+	sum->dropped += s.dropped;
+	sum->kernel_writes += s.kernel_writes;
+	sum->arms += s.arms;
+}
+
+/**
+ * view_stats() - the backend's counters, over all views that ever were
+ */
+void view_stats(struct codewp_stats *sum)
+{
+	*sum = gone;
+	for (size_t i = 0; i < nr_views; i++)
+		add_stats(sum, views[i]->view);
+}
+
 static void view_drop(struct mview *mv)
 {
 	size_t i = 0;
+
+	add_stats(&gone, mv->view);
 
 	while (views[i] != mv)
 		i++;
@@ -324,8 +351,8 @@ int view_shm_get(int fd, uint64_t off, uint64_t len, struct mview **out)
 	if (own < 0)
 		return own;
 
-	/* The whole file and some room to grow, so that one view is enough. */
-	size = PAGE_UP(stb.st_size) + SLACK_BYTES;
+	/* The whole file and room to grow, so that one view is enough. */
+	size = 2 * PAGE_UP(stb.st_size) + SLACK_BYTES;
 	if (size < end)
 		size = end;
 	err = view_new(own, 0, size, true, out);
@@ -354,7 +381,7 @@ int view_shm_anon(uint64_t len, struct mview **out)
 		close(fd);
 		return err;
 	}
-	err = view_new(fd, 0, len, true, out);
+	err = view_new(fd, 0, 2 * len + SLACK_BYTES, true, out);
 	if (err)
 		return err;
 	(*out)->dev = stb.st_dev;

@@ -40,5 +40,6 @@ $(RUN): $(RUN_OBJS) $(RUN_LIBS)
 	$(Q)$(CC) -static -no-pie -nostartfiles -Wl,--no-relax -Wl,-z,noexecstack \
 		-Wl,-z,max-page-size=4096 -Wl,-Ttext-segment=$(RUN_BASE) \
 		-Wl,--wrap=mmap \
-		-o $@ $(call crt,crt1.o) $(call crt,crti.o) $(RUN_OBJS) $(RUN_LIBS) \
-		$(call crt,crtn.o)
+		-o $@.new $(call crt,crt1.o) $(call crt,crti.o) $(RUN_OBJS) \
+		$(RUN_LIBS) $(call crt,crtn.o)
+	$(Q)mv $@.new $@

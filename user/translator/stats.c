@@ -50,31 +50,16 @@ static int by_traps(const void *a, const void *b)
 	return 0;
 }
 
-static void add_view(struct codewp_view *view, void *arg)
-{
-	struct codewp_stats *sum = arg, s = { 0 };
-
-	if (codewp_view_stats(view, &s))
-		return;
-	sum->traps += s.traps;
-	sum->upcalls += s.upcalls;
-	sum->signals += s.signals;
-	sum->events += s.events;
-	sum->dropped += s.dropped;
-	sum->kernel_writes += s.kernel_writes;
-	sum->arms += s.arms;
-}
-
 /**
  * stats_print() - the statistics so far
  * @fd: where to
  */
 void stats_print(int fd)
 {
-	struct codewp_stats sum = { 0 };
+	struct codewp_stats sum;
 	uint64_t pages = 0;
 
-	mem_for_each_view(add_view, &sum);
+	view_stats(&sum);
 	dprintf(fd, "codewp run: statistics of %s, backend %s\n", rt.program,
 		codewp_backend_info(the_ctx)->name);
 #define LINE(name, value) dprintf(fd, "codewp-stat: %s %" PRIu64 "\n", name, (uint64_t)(value))
@@ -99,7 +84,7 @@ void stats_print(int fd)
 	LINE("views", st.views);
 	LINE("promoted_pages", st.promoted_pages);
 	LINE("arms", st.arms);
-	/* As the backend counted them, over the views that are still there. */
+	/* As the backend counted them. */
 	LINE("backend_traps", sum.traps);
 	LINE("backend_upcalls", sum.upcalls);
 	LINE("backend_signals", sum.signals);
