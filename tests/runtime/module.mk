@@ -5,9 +5,9 @@ RT := $(BUILD)/tests/runtime
 RT_OBJ := $(BUILD)/obj/tests/runtime
 
 TESTS_HOST += $(RT)/runtime
-TESTS_VM += $(RT)/runtime
+TESTS_VM += $(RT)/runtime-kmod
 
-$(RT)/runtime: $(RT_OBJ)/runtime.o $(BUILD)/obj/tests/lib/test.o \
+$(RT)/runtime $(RT)/runtime-kmod: $(RT_OBJ)/runtime.o $(BUILD)/obj/tests/lib/test.o \
 		| $(RT)/guest $(RT)/guest-static $(BUILD)/bin/codewp-run
 	$(call msg,LD,$@)
 	$(Q)mkdir -p $(@D)

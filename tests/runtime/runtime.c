@@ -94,7 +94,15 @@ CASE(held_signals, 0)
 CASE(held_then_dies, SIGSEGV)
 CASE(implied_exec, 0)
 
+/* runtime-kmod is for the VM, where the module is; runtime is for anywhere. */
 int main(int argc, char **argv)
 {
-	return test_main(argc, argv);
+	char *vm[] = { argv[0], "kmod_", NULL };
+	char *host[] = { argv[0], "uffd_", "mprotect_", NULL };
+
+	if (argc > 1)
+		return test_main(argc, argv);
+	if (strstr(argv[0], "runtime-kmod"))
+		return test_main(2, vm);
+	return test_main(3, host);
 }
