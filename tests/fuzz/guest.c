@@ -4,11 +4,11 @@
  * everything it can see afterwards. The same program runs natively and
  * translated.
  *
- *	fuzz-guest CORPUS RESULTS [--catch] [--range FIRST LAST] [--dump FILE]
+ *	fuzz-guest CORPUS RESULTS [--catch] [--range FIRST LAST] [--dump FILE NR]
  *
  * --catch, only natively: a sequence that faults or does not end is marked, and
  * the next one runs; the driver then leaves it out. --dump writes the state
- * after the last sequence of the range. Each sequence runs twice, so that code
+ * after sequence NR. Each sequence runs twice, so that code
  * that was translated once is entered again.
  */
 #include <errno.h>
@@ -37,6 +37,7 @@ static uint32_t xoff[8], xsize[8];
 
 /* --dump: the state after each round */
 static const char *dump;
+static uint32_t dump_nr;
 static struct fuzz_dump dumped[2];
 
 /* for the handler */
@@ -216,7 +217,7 @@ static void run_one(uint32_t nr)
 		}
 		normalise(&fuzz_out);
 		h = digest(h);
-		if (dump) {
+		if (dump && nr == dump_nr) {
 			dumped[round].state = fuzz_out;
 			memcpy(dumped[round].data, (void *)FUZZ_DATA, FUZZ_DATA_SIZE);
 		}
@@ -254,8 +255,10 @@ int main(int argc, char **argv)
 			first = atoi(argv[i + 1]);
 			last = atoi(argv[i + 2]);
 			i += 2;
-		} else if (!strcmp(argv[i], "--dump") && i + 1 < argc) {
-			dump = argv[++i];
+		} else if (!strcmp(argv[i], "--dump") && i + 2 < argc) {
+			dump = argv[i + 1];
+			dump_nr = atoi(argv[i + 2]);
+			i += 2;
 		}
 	}
 	corpus = open_map(argv[1], O_RDONLY, PROT_READ, MAP_PRIVATE);
