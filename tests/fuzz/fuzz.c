@@ -17,6 +17,9 @@
  *	fuzz-BACKEND [-n SEQUENCES] [-s SEED] [-t SECONDS] [-m MODE] [-f FAILURES]
  *		[-x MNEMONIC]... [FILE.seq...]
  *
+ * A sequence whose native result depends on what ran before it (some read what
+ * nobody set) is no test of anything: it is counted, and not called a difference.
+ *
  * Without arguments it is a test: a fixed seed, for 60 seconds (environment:
  * FUZZ_SECONDS).
  */
@@ -111,7 +114,8 @@ static bool get_file(const char *path, void *p, size_t size)
 
 /*
  * Run sequences first..last of the batch's corpus file; results in and out of
- * r. Natively with --catch. dump: the sequence to dump, or -1. Returns the status of the guest, -1 for a timeout.
+ * r. Natively with --catch. dump: the sequence to dump, or -1. Returns the
+ * status of the guest, -1 for a timeout.
  */
 static int run(struct batch *b, struct fuzz_results *r, bool native, uint32_t first, uint32_t last,
 	       long dump, char **err)

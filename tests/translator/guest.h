@@ -3,10 +3,11 @@
  * What the guest programs of the translator's tests share.
  *
  * A guest program is a set of cases. "prog CASE" runs one and prints what it
- * saw; "prog --list" names them, "prog --all" runs all but the deadly ones. Every case checks itself, so that a wrong
- * answer is an exit status of 1 and not only a difference, and prints nothing
- * that depends on addresses or time: the driver compares the output of a
- * native run with that of a translated one, byte for byte.
+ * saw; "prog --list" names them, "prog --all" runs all but the deadly ones.
+ * Every case checks itself, so that a wrong answer is an exit status of 1 and
+ * not only a difference, and prints nothing that depends on addresses or time:
+ * the driver compares the output of a native run with that of a translated
+ * one, byte for byte.
  *
  * Cases whose name begins with "dies_" end by a signal, natively, too.
  */

@@ -303,7 +303,8 @@ SNIPPET(rcxz, "xorl %eax, %eax\n movq %rdi, %rcx\n jrcxz 1f\n orl $1, %eax\n 1:\
 	"cmpl %eax, %eax\n jrcxz 3f\n 3: jne 4f\n orl $4, %eax\n 4: ret\n")
 SNIPPET(loop32, "xorl %eax, %eax\n movq %rdi, %rcx\n"
 	"1: incl %eax\n .byte 0x67\n loop 1b\n shlq $32, %rcx\n orq %rcx, %rax\n ret\n")
-SNIPPET(table_jump, "leaq 9f(%rip), %rcx\n movslq (%rcx,%rdi,4), %rax\n addq %rcx, %rax\n jmp *%rax\n"
+SNIPPET(table_jump,
+	"leaq 9f(%rip), %rcx\n movslq (%rcx,%rdi,4), %rax\n addq %rcx, %rax\n jmp *%rax\n"
 	"1: movl $10, %eax\n ret\n 2: movl $20, %eax\n ret\n 3: movl $30, %eax\n ret\n"
 	"4: movl $40, %eax\n ret\n 9: .long 1b-9b, 2b-9b, 3b-9b, 4b-9b\n")
 SNIPPET(mem_jump, "leaq 1f(%rip), %rax\n movq %rax, -8(%rsp)\n jmp *-8(%rsp)\n ud2\n"
@@ -313,7 +314,8 @@ SNIPPET(rsp_call, "movq %rsp, %rcx\n leaq 1f(%rip), %rax\n pushq %rax\n"
 	/* call through a slot relative to the rsp before the push */
 	"call *(%rsp)\n popq %rcx\n ret\n 1: movq %rsp, %rdx\n subq %rcx, %rdx\n"
 	"movq %rdx, %rax\n ret\n")
-SNIPPET(pop_rsp, "movq %rsp, %rcx\n leaq -8(%rsp), %rax\n pushq %rsp\n popq %rax\n subq %rsp, %rax\n"
+SNIPPET(pop_rsp,
+	"movq %rsp, %rcx\n leaq -8(%rsp), %rax\n pushq %rsp\n popq %rax\n subq %rsp, %rax\n"
 	"pushq %rcx\n popq %rsp\n pushq (%rsp)\n popq 8-8(%rsp)\n ret\n")
 SNIPPET(self_call, "testl %edi, %edi\n jz 1f\n decl %edi\n leaq s_self_call_start(%rip), %rdx\n"
 	"call s_self_call_start\n incl %eax\n ret\n 1: xorl %eax, %eax\n ret\n")

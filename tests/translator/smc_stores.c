@@ -184,7 +184,8 @@ STORE(movlps, M64, "movq %rdi, %xmm5\n movlps %xmm5, 1f+2(%rip)\n" RAX)
 STORE(movhps, M64, "movq %rdi, %xmm5\n movlhps %xmm5, %xmm5\n movhps %xmm5, 1f+2(%rip)\n" RAX)
 STORE(movnti, M64, "movnti %rdi, 1f+2(%rip)\n sfence\n" RAX)
 STORE(movbe, M32, "movl %edi, %ecx\n bswap %ecx\n movbe %ecx, 1f+1(%rip)\n" EAX)
-STORE(pextrd, M32, "movd %edi, %xmm1\n pshufd $0, %xmm1, %xmm1\n pextrd $2, %xmm1, 1f+1(%rip)\n" EAX)
+STORE(pextrd, M32, "movd %edi, %xmm1\n pshufd $0, %xmm1, %xmm1\n"
+	"pextrd $2, %xmm1, 1f+1(%rip)\n" EAX)
 STORE(pextrb, M8, "movd %edi, %xmm1\n pextrb $0, %xmm1, 1f+1(%rip)\n" EAX)
 STORE(extractps, M32, "movd %edi, %xmm1\n extractps $0, %xmm1, 1f+1(%rip)\n" EAX)
 STORE(maskmovdqu, M32, "movd %edi, %xmm1\n movl $-1, %ecx\n movd %ecx, %xmm2\n"
