@@ -142,7 +142,8 @@ static void insn_riprel(struct block *b, const struct insn *in, struct insn_map 
 	int64_t rel = (int64_t)(in->target - ((uint64_t)e->p + in->len));
 	int reg;
 
-	if (fits32(in->target)) {
+	/* The absolute form has a SIB byte more; 15 bytes is the most there can be. */
+	if (fits32(in->target) && in->len < 15) {
 		emit_with_mem(e, in, EMIT_ABSOLUTE, in->target, false);
 		return;
 	}
