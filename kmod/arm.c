@@ -69,6 +69,18 @@ int codewp_clean_folio(struct codewp_mem *mem, struct folio *folio,
 {
 	int cleaned = folio_mkclean(folio);
 
+	/*
+	 * mkclean does nothing for a folio that is in no page table. It may be
+	 * in a TLB still: who zaps a mapping drops the mapcount before he
+	 * flushes (up to 6.1: MADV_DONTNEED, hole punch, munmap in another
+	 * thread), and reclaim puts the flush off. Zapping what is not there
+	 * waits for the page table locks of the first and makes up for the
+	 * second (flush_tlb_batched_pending() in zap_pte_range()). The folio
+	 * lock keeps it from being mapped again meanwhile.
+	 */
+	if (!folio_mapped(folio))
+		unmap_mapping_pages(mem->inode->i_mapping, folio->index,
+				    folio_nr_pages(folio), false);
 	if (cleaned) {
 		folio_mark_dirty(folio);
 		mark_written(mem, folio, but, but_bits);

@@ -151,44 +151,67 @@ TEST(truncated_page_is_sigbus_and_arm_says_so)
 	rig_store_traps(&r, 1, rig_page(&r, 1), 1);
 }
 
-/* Holes punched while threads write and arm: nothing may stick or be missed. */
-struct puncher {
+/*
+ * Pages that leave the page tables, or the file, while they are armed and
+ * written: nothing may stick or be missed. A page that was just unmapped may be
+ * writable in a TLB still.
+ */
+struct disturber {
 	struct rig *r;
 	int stop;
 };
 
 static void *punch_on(void *arg)
 {
-	struct puncher *p = arg;
+	struct disturber *d = arg;
 
-	while (!__atomic_load_n(&p->stop, __ATOMIC_RELAXED))
-		punch(p->r, 0, 4);
+	while (!__atomic_load_n(&d->stop, __ATOMIC_RELAXED))
+		punch(d->r, 0, 4);
 	return NULL;
 }
 
-TEST_LONG(punch_hole_against_writes_and_arms, 60)
+static void *zap_on(void *arg)
 {
-	struct puncher p = { 0 };
+	struct disturber *d = arg;
+
+	while (!__atomic_load_n(&d->stop, __ATOMIC_RELAXED))
+		madvise(d->r->map, 4 * PAGE, MADV_DONTNEED);
+	return NULL;
+}
+
+static void arm_and_write_against(void *(*disturb)(void *), int rounds)
+{
+	struct disturber d = { 0 };
 	struct codewp_event ev;
 	pthread_t t;
 	struct rig r;
 
 	rig_open(&r, 4, 0);
-	p.r = &r;
-	ASSERT_EQ(pthread_create(&t, NULL, punch_on, &p), 0);
-	for (int i = 0; i < 3000; i++) {
+	d.r = &r;
+	ASSERT_EQ(pthread_create(&t, NULL, disturb, &d), 0);
+	for (int i = 0; i < rounds; i++) {
 		size_t page = i & 3;
 
 		ASSERT_OK(kt_arm(r.view, page * PAGE, PAGE, 0));
 		poke(rig_page(&r, page), i);
-		/* Whoever disarmed it, puncher's zeroes or us, it was told. */
+		/* Whoever disarmed it, the store or the zeroes, it was told. */
 		ASSERT(!rig_armed(&r, page));
 		ASSERT(kt_event(r.ring, &ev));
 		while (kt_event(r.ring, &ev))
 			;
 	}
-	p.stop = 1;
+	d.stop = 1;
 	ASSERT_EQ(pthread_join(t, NULL), 0);
+}
+
+TEST_LONG(punch_hole_against_writes_and_arms, 60)
+{
+	arm_and_write_against(punch_on, 3000);
+}
+
+TEST_LONG(rule2_unmapped_pages_against_writes_and_arms, 60)
+{
+	arm_and_write_against(zap_on, 20000);
 }
 
 /* ---- seals, and everything else that a descriptor can be asked ---- */
