@@ -108,16 +108,26 @@ static __always_inline struct page_stat *get_page(__u32 space, __u32 id, __u64 p
 	struct page_key key = { .page = page, .id = id, .space = space };
 	static const struct page_stat zero;
 	struct page_stat *v;
-	int err;	/* before 6.4 the upper half of the result is garbage */
+	int err = 0;	/* before 6.4 the upper half of the result is garbage */
+	int i;
 
 	v = bpf_map_lookup_elem(&pages, &key);
 	if (v)
 		return v;
-	err = bpf_map_update_elem(&pages, &key, &zero, BPF_NOEXIST);
-	v = bpf_map_lookup_elem(&pages, &key);
-	if (!v)
-		add(err == -E2BIG ? &totals.full : &totals.failed, 1);
-	return v;
+	/*
+	 * An update may also fail since the table's locks or its list of free
+	 * entries are held just now (-EBUSY, -EDEADLK, even -E2BIG): try again
+	 * before an event is given up.
+	 */
+#pragma unroll
+	for (i = 0; i < 4; i++) {
+		err = bpf_map_update_elem(&pages, &key, &zero, BPF_NOEXIST);
+		v = bpf_map_lookup_elem(&pages, &key);
+		if (v)
+			return v;
+	}
+	add(err == -E2BIG ? &totals.full : &totals.failed, 1);
+	return NULL;
 }
 
 /* The last writer is the one with the latest time; ties go to the first. */

@@ -113,9 +113,11 @@ TEST_LONG(entries_made_once_two_cpus, 60)
 			"1");
 		ASSERT_EQ(s.status, 0);
 		ASSERT_EQ(table_sums(s.out, &traps, &tbs, &dropped), STEPS);
-		ASSERT_EQ(traps, 2 * STEPS);
-		ASSERT_EQ(tbs, 2 * STEPS);
-		ASSERT_EQ(dropped, 6 * STEPS);
+		/* What the tool knows of losses is the first thing to look at. */
+		if (traps != 2 * STEPS || tbs != 2 * STEPS || dropped != 6 * STEPS)
+			TEST_FAIL("%lld traps, %lld TBs, %lld dropped of %d: %s",
+				  (long long)traps, (long long)tbs, (long long)dropped,
+				  STEPS, s.err);
 	}
 }
 
