@@ -268,7 +268,7 @@ void codewp_mem_detach(struct codewp_view *view);
 
 /* view.c */
 int codewp_view_create(struct codewp_view_create __user *arg, size_t usize);
-struct codewp_view *codewp_view_of(struct file *file);
+struct codewp_queue *codewp_view_queue(int fd);
 int codewp_view_range(const struct codewp_view *view, u64 offset, u64 length);
 
 /* map.c */

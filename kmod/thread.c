@@ -175,25 +175,6 @@ static int thread_check(const struct codewp_thread_create *c)
 	return c->handler || c->stack || c->arg ? -EINVAL : 0;
 }
 
-static struct codewp_queue *kick_queue(int fd)
-{
-	struct codewp_queue *queue;
-	struct codewp_view *view;
-	struct file *file = fget(fd);
-
-	if (!file)
-		return ERR_PTR(-EBADF);
-	view = codewp_view_of(file);
-	if (!view)
-		queue = ERR_PTR(-EINVAL);
-	else if (view->mm != current->mm)
-		queue = ERR_PTR(-EPERM);
-	else
-		queue = codewp_queue_get(view->queue);
-	fput(file);
-	return queue;
-}
-
 /**
  * codewp_thread_create() - CODEWP_IOC_THREAD: register current
  * @arg: user's struct codewp_thread_create
@@ -234,7 +215,7 @@ int codewp_thread_create(struct codewp_thread_create __user *arg, size_t usize)
 		goto err_free;
 	}
 	if (c.flags & CODEWP_THREAD_KICK) {
-		t->queue = kick_queue(c.ring_fd);
+		t->queue = codewp_view_queue(c.ring_fd);
 		if (IS_ERR(t->queue)) {
 			err = PTR_ERR(t->queue);
 			t->queue = NULL;

@@ -61,17 +61,6 @@ static int view_release(struct inode *inode, struct file *file)
 }
 
 /**
- * codewp_view_of() - the view behind a file
- * @file: any file
- *
- * Return: the view, or NULL if @file is something else.
- */
-struct codewp_view *codewp_view_of(struct file *file)
-{
-	return file->f_op == &view_fops ? file->private_data : NULL;
-}
-
-/**
  * codewp_view_range() - check a range of bytes
  * @view: view
  * @offset: first byte
@@ -109,7 +98,14 @@ static int memfd_check(struct file *memfd)
 	return 0;
 }
 
-static struct codewp_queue *shared_queue(int fd)
+/**
+ * codewp_view_queue() - the ring of a view, for the caller to share
+ * @fd: of the view
+ *
+ * Return: the ring, with a reference; ERR_PTR: -EBADF; -EINVAL: not a view;
+ * -EPERM: another process's.
+ */
+struct codewp_queue *codewp_view_queue(int fd)
 {
 	struct codewp_queue *queue;
 	struct codewp_view *view;
@@ -117,8 +113,8 @@ static struct codewp_queue *shared_queue(int fd)
 
 	if (!file)
 		return ERR_PTR(-EBADF);
-	view = codewp_view_of(file);
-	if (!view)
+	view = file->private_data;
+	if (file->f_op != &view_fops)
 		queue = ERR_PTR(-EINVAL);
 	else if (view->mm != current->mm)
 		queue = ERR_PTR(-EPERM);
@@ -197,7 +193,7 @@ int codewp_view_create(struct codewp_view_create __user *arg, size_t usize)
 		goto err_memfd;
 
 	if (c.ring_fd >= 0)
-		view->queue = shared_queue(c.ring_fd);
+		view->queue = codewp_view_queue(c.ring_fd);
 	else
 		view->queue = codewp_queue_create(c.ring_bytes);
 	if (IS_ERR(view->queue)) {
