@@ -337,11 +337,6 @@ bool core_in_cache(uint64_t host_pc)
 	return host_pc >= start && host_pc < end;
 }
 
-void core_code_range(uint64_t *start, uint64_t *end)
-{
-	cache_bounds(start, end);
-}
-
 void core_signal_exit(struct cpu *cpu, struct codewp_regs *regs, enum cpu_exit why)
 {
 	cpu->exit = why;

@@ -265,13 +265,6 @@ void mem_forget_code(uint64_t start, uint64_t end)
 	}
 }
 
-uint64_t mem_view_page(struct codewp_view *view, uint64_t voff)
-{
-	struct mview *mv = view_find(view);
-
-	return mv ? mv->base + (voff >> 12) : CODEMAP_NO_PAGE;
-}
-
 /* Called in the upcall. */
 void *mem_alias(uint64_t gva, size_t len)
 {

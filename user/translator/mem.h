@@ -87,7 +87,6 @@ int view_shm_anon(uint64_t len, struct mview **mv);
 void view_shm_unused(struct mview *mv);	/* a mapping went: drop it with the last */
 void view_stats(struct codewp_stats *sum);
 struct mview *view_by_page(uint64_t page);
-struct mview *view_find(const struct codewp_view *view);
 
 /* mem.c */
 int host_prot(int prot);

@@ -48,14 +48,6 @@ struct mview *view_by_page(uint64_t page)
 	return NULL;
 }
 
-struct mview *view_find(const struct codewp_view *view)
-{
-	for (size_t i = 0; i < nr_views; i++)
-		if (views[i]->view == view)
-			return views[i];
-	return NULL;
-}
-
 void mem_for_each_view(void (*fn)(struct codewp_view *view, void *arg), void *arg)
 {
 	/* Views share the first one's ring, but may outlive it. */

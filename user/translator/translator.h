@@ -127,11 +127,6 @@ void core_signal_exit(struct cpu *cpu, struct codewp_regs *regs, enum cpu_exit w
 void core_cut(struct cpu *cpu, uint64_t host_pc);
 uint64_t core_fault_addr(struct cpu *cpu, uint64_t addr);
 
-/* Called by signal.c for a trap told by signal (uffd, mprotect backends): the
- * callback given to codewp_thread_register() is the core's own.
- */
-void core_code_range(uint64_t *start, uint64_t *end);
-
 /* Drain every ring and every changed mapping: at each cut, after each system
  * call. One load and compare when nothing happened.
  */
@@ -177,9 +172,6 @@ static inline uint64_t mem_cookie_page(uint64_t cookie, uint64_t voff)
 {
 	return cookie + (voff >> 12);
 }
-
-/* A byte of a view in guest terms. */
-uint64_t mem_view_page(struct codewp_view *view, uint64_t voff);
 
 /*
  * Memory of the runtime's own (code cache, tables), in the runtime's reserved
