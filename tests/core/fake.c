@@ -15,7 +15,6 @@ uint32_t fake_gen;
 void (*fake_after_read)(void);
 
 struct codewp *the_ctx;
-struct run_stats st;
 bool log_on;
 
 int mem_code_page(uint64_t gva, struct mem_code *mc)
@@ -113,8 +112,22 @@ struct codewp_area *codewp_thread_area(struct codewp_thread *thread)
 	return NULL;
 }
 
+void rt_lock(void)
+{
+}
+
+void rt_unlock(void)
+{
+}
+
+bool rt_lock_mine(void)
+{
+	return true;
+}
+
 void fake_start(const struct core_opts *opts)
 {
+	ASSERT_EQ(core_cpu_init(&fake_cpu), 0);
 	ASSERT_EQ(core_init(opts), 0);
 	ASSERT_EQ(core_thread_init(&fake_cpu), 0);
 }

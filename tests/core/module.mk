@@ -5,7 +5,7 @@
 
 CORE_TEST := $(BUILD)/host-tests/core/state
 CORE_OBJS := $(patsubst %,$(BUILD)/obj/user/translator/%.o,block cache check \
-		decode dispatch emit enter smc)
+		decode dispatch emit enter smc translate)
 TESTS_HOST += $(CORE_TEST)
 
 $(BUILD)/obj/tests/core/%.o: CFLAGS += -Iuser/translator -fno-stack-protector \

@@ -272,7 +272,7 @@ TEST(check_sees_each_byte)
 		code[n - 2] = 0x0f;
 		code[n - 1] = 0x0b;
 		for (i = 0; i + 2 < n; i++) {
-			uint64_t tbs = st.tbs;
+			uint64_t tbs = fake_cpu.stats.tbs;
 			int run;
 
 			for (run = 0; run < 3; run++) {
@@ -283,7 +283,7 @@ TEST(check_sees_each_byte)
 				if (run == 1)
 					code[i] = code[i] == 0x90 ? 0xf5 : 0x90;
 			}
-			ASSERT_EQ(st.tbs - tbs, i == 0 ? 2UL : 1UL);
+			ASSERT_EQ(fake_cpu.stats.tbs - tbs, i == 0 ? 2UL : 1UL);
 		}
 	}
 }
@@ -326,8 +326,8 @@ static void written_while_translated(void (*write)(void))
 		ASSERT_EQ(c->fault_sig, SIGILL);
 		ASSERT_EQ(c->regs.r[RAX], 2UL);
 	}
-	ASSERT_EQ(st.stale_inserts, 1UL);
-	ASSERT_EQ(st.tbs, 1UL);
+	ASSERT_EQ(fake_cpu.stats.stale_inserts, 1UL);
+	ASSERT_EQ(fake_cpu.stats.tbs, 1UL);
 }
 
 /* Rule 1, rule 2: bytes read before a write are never published after it. */

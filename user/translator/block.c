@@ -1,41 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 /*
- * One block from guest bytes to host code. Instructions are copied; only what
- * names %rip or %gs, changes control flow or may not run as it is gets other
- * code, none of which touches the guest's stack (besides a call's own push) or
- * flags.
+ * The host code of one block. Instructions are copied; only what names %rip or
+ * %gs, changes control flow or may not run as it is gets other code, none of
+ * which touches the guest's stack (besides a call's own push) or flags.
  *
- * The order is what keeps a TB true: mem_code_page() arms the page, its
- * generation is noted, only then are bytes read, and codemap_insert() refuses
- * the TB when the generation has moved. A block reads each byte once, into its
- * own copy, and is made from that copy alone.
+ * Called by translate.c with rt_lock held, and by smc.c for steps.
  *
  * Layout: the body; its exit stubs; constants; for checked blocks the check,
  * which is the entry and jumps to the body.
  */
 #include <cpuid.h>
-#include <errno.h>
 #include <signal.h>
 #include <string.h>
 
-#include "core.h"
-#include "probes.h"
+#include "block.h"
 
 #define STEP_MAX_HOST 512	/* more than one instruction and its exits need */
-#define FETCH 1024	/* source bytes taken at a time, at most to the page's end */
-
-struct block {
-	struct emit e;
-	struct tb *tb;
-	uint8_t *start;
-	uint64_t pc;		/* of the block */
-	unsigned int n;		/* instructions */
-	bool ended;
-	struct insn_map map[TB_MAX_INSNS + 1];
-	uint8_t *const_at[2];	/* call: where the return address is wanted */
-	uint64_t const_val[2];
-	unsigned int consts;
-};
 
 static bool have_rtm(void)
 {
@@ -348,7 +328,7 @@ static void insn_unsupported(struct block *b, uint64_t pc, const char *why)
 	b->ended = true;
 }
 
-static void emit_insn(struct block *b, const struct insn *in)
+void block_insn(struct block *b, const struct insn *in)
 {
 	struct emit *e = &b->e;
 	struct insn_map *m = &b->map[b->n++];
@@ -484,7 +464,7 @@ static void finish_check(struct block *b, const uint8_t *src, size_t n)
 	emit_stub(b, i);
 }
 
-static bool begin(struct block *b, uint64_t pc, uint32_t flags, size_t room)
+bool block_begin(struct block *b, uint64_t pc, uint32_t flags, size_t room)
 {
 	memset(b, 0, offsetof(struct block, map));
 	b->consts = 0;
@@ -498,8 +478,7 @@ static bool begin(struct block *b, uint64_t pc, uint32_t flags, size_t room)
 	return !b->e.full;
 }
 
-/* Everything but publishing. False: no room. */
-static bool finish(struct block *b, const uint8_t *src, size_t n, uint64_t next)
+bool block_finish(struct block *b, const uint8_t *src, size_t n, uint64_t next)
 {
 	struct tb *tb = b->tb;
 	uint8_t *copy;
@@ -524,194 +503,6 @@ static bool finish(struct block *b, const uint8_t *src, size_t n, uint64_t next)
 	return true;
 }
 
-/* No instruction at pc: what the guest gets instead. */
-static struct tb *fetch_fault(struct cpu *cpu, uint64_t pc, uint64_t addr,
-			      const struct mem_code *mc)
-{
-	bool gone = mc->class != MEM_NONE;	/* since its class was asked for */
-
-	cpu->exit = CPU_FAULT;
-	cpu->regs.rip = pc;
-	cpu->fault_sig = !gone && mc->fault_sig ? mc->fault_sig : SIGSEGV;
-	cpu->fault_code = gone ? SEGV_MAPERR : mc->fault_code;
-	cpu->fault_addr = addr;
-	return NULL;
-}
-
-static struct tb *fail(struct cpu *cpu, uint64_t pc, const char *why)
-{
-	cpu->exit = CPU_UNSUPPORTED;
-	cpu->regs.rip = pc;
-	cpu->unsupported = why;
-	return NULL;
-}
-
-static const char *bad_bytes(const uint8_t *p, size_t n)
-{
-	static char text[64];
-	size_t i, len;
-
-	len = snprintf(text, sizeof(text), "unknown instruction, bytes");
-	for (i = 0; i < n && i < 8; i++)
-		len += snprintf(text + len, sizeof(text) - len, " %02x", p[i]);
-	return text;
-}
-
-/* One page that the block reads: arm, note the generation. 0 or -errno. */
-static int take_page(uint64_t gva, struct mem_code *mc)
-{
-	int err = mem_code_page(gva & ~4095UL, mc);
-
-	if (!err && mc->class != MEM_NONE)
-		note_code_page(gva);
-	return err;
-}
-
-static struct tb *try_translate(struct cpu *cpu, uint64_t pc, int *err)
-{
-	struct mem_code mc[2] = { { .class = MEM_NONE }, { .class = MEM_NONE } };
-	uint8_t src[FETCH + 2 * INSN_MAX];
-	size_t in_page = 4096 - (pc & 4095), have, off = 0;
-	size_t max = core_opts.max_insns;
-	struct codemap_tb *got;
-	uint32_t gen[2];
-	struct block b;
-	struct insn in;
-	struct tb *tb;
-	bool two = false;
-
-	*err = 0;
-	if (max == 0 || max > TB_MAX_INSNS)
-		max = TB_MAX_INSNS;
-	if (take_page(pc, &mc[0]))
-		return fail(cpu, pc, "its page could not be write-protected");
-	if (mc[0].class == MEM_NONE)
-		return fetch_fault(cpu, pc, pc, &mc[0]);
-	gen[0] = smc_gen_begin(mc[0].page, mc[0].gen);
-	gen[1] = 0;
-
-	have = in_page < FETCH ? in_page : FETCH;
-	if (guest_read(src, pc, have))
-		return fetch_fault(cpu, pc, pc, &mc[0]);
-	if (!begin(&b, pc, mc[0].class == MEM_CHECKED ? TB_CHECKED : 0,
-		   TB_MAX_HOST)) {
-		*err = -ENOSPC;
-		return NULL;
-	}
-
-	while (b.n < max && off < have && !b.ended && !two) {
-		enum decode_result r = decode(src + off, have - off, pc + off, &in);
-
-		if (r == DECODE_MORE && have < in_page)
-			break;
-		if (r == DECODE_MORE) {
-			uint64_t second = (pc & ~4095UL) + 4096;
-
-			if (take_page(second, &mc[1]))
-				return fail(cpu, pc + off,
-					    "its second page could not be write-protected");
-			if (mc[1].class == MEM_NONE) {
-				if (b.n)
-					break;
-				return fetch_fault(cpu, pc, second, &mc[1]);
-			}
-			gen[1] = smc_gen_begin(mc[1].page, mc[1].gen);
-			if (guest_read(src + have, second, INSN_MAX)) {
-				if (b.n)
-					break;
-				return fetch_fault(cpu, pc, second, &mc[1]);
-			}
-			two = true;
-			r = decode(src + off, have - off + INSN_MAX, pc + off, &in);
-			if (mc[1].class == MEM_CHECKED)
-				b.tb->flags |= TB_CHECKED;
-		}
-		if (r == DECODE_LONG) {
-			in.len = INSN_MAX < have - off ? INSN_MAX : have - off;
-			if (b.n)
-				break;
-			in.pc = pc;
-			in.kind = INSN_FAULT;
-			in.sig = SIGSEGV;
-			in.sig_code = SI_KERNEL;
-			in.sig_after = false;
-		} else if (r != DECODE_OK) {
-			if (b.n)
-				break;
-			return fail(cpu, pc, bad_bytes(src, have));
-		}
-		emit_insn(&b, &in);
-		off += in.len;
-		/* What it wrote may be the next instruction, and nothing traps. */
-		if (b.tb->flags & TB_CHECKED && in.writes)
-			break;
-	}
-	if (off <= in_page)
-		two = false;
-	tb = b.tb;
-	if (!finish(&b, src, off, pc + off)) {
-		*err = -ENOSPC;
-		return NULL;
-	}
-	tb->cm.flags = 0;
-	tb->cm.page[0] = mc[0].page;
-	tb->cm.first[0] = pc & 4095;
-	tb->cm.last[0] = two ? 4095 : (pc & 4095) + off - 1;
-	tb->cm.gen[0] = gen[0];
-	tb->cm.page[1] = CODEMAP_NO_PAGE;
-	if (two) {
-		tb->cm.page[1] = mc[1].page;
-		tb->cm.first[1] = 0;
-		tb->cm.last[1] = off - in_page - 1;
-		tb->cm.gen[1] = gen[1];
-	}
-
-	got = codemap_insert(the_map, &tb->cm, err);
-	if (!got)
-		return NULL;
-	if (got != &tb->cm)
-		return (struct tb *)got;
-	st.tbs++;
-	st.tb_bytes_guest += off;
-	st.tb_bytes_host += tb->host_bytes;
-	st.insns += tb->insns;
-	if (log_on)
-		log_tb(pc, off, tb->insns, tb->code, tb->host_bytes);
-	probe_tb_translate(pc, tb->cm.page[0], off, tb->host_bytes);
-	return tb;
-}
-
-struct tb *block_translate(struct cpu *cpu, uint64_t pc)
-{
-	unsigned int flushes = 0;
-	struct tb *tb;
-	int err;
-
-	for (;;) {
-		if (!cache_room()) {
-			if (flushes++)
-				return fail(cpu, pc, "the code cache is too small");
-			cache_flush(cpu);
-		}
-		tb = try_translate(cpu, pc, &err);
-		if (tb || !err)
-			return tb;
-		if (err == -ESTALE) {
-			/* Written while it was read: its bytes prove nothing. */
-			st.stale_inserts++;
-			core_drain(cpu);
-			continue;
-		}
-		if (err == -ENOSPC) {
-			if (flushes++)
-				return fail(cpu, pc, "the code cache is too small");
-			cache_flush(cpu);
-			continue;
-		}
-		return fail(cpu, pc, "no memory for the code map");
-	}
-}
-
 struct tb *block_step(const struct tb *of, unsigned int idx)
 {
 	const struct insn_map *m = &of->map[idx];
@@ -721,11 +512,11 @@ struct tb *block_step(const struct tb *of, unsigned int idx)
 
 	if (decode(of->src + m->guest, m->len, of->cm.pc + m->guest, &in) != DECODE_OK)
 		return NULL;
-	if (!begin(&b, in.pc, TB_STEP, STEP_MAX_HOST))
+	if (!block_begin(&b, in.pc, TB_STEP, STEP_MAX_HOST))
 		return NULL;
-	emit_insn(&b, &in);
+	block_insn(&b, &in);
 	tb = b.tb;
-	if (!finish(&b, of->src + m->guest, m->len, in.pc + in.len))
+	if (!block_finish(&b, of->src + m->guest, m->len, in.pc + in.len))
 		return NULL;
 	return tb;
 }

@@ -125,7 +125,6 @@ void cache_bounds(uint64_t *start, uint64_t *end);
 
 extern struct codemap *the_map;
 extern struct core_opts core_opts;
-extern struct cpu *all_cpus;
 
 /* A store in flight on a page makes every insert on it fail (smc.c). */
 uint32_t smc_gen(void *unused, uint64_t page);

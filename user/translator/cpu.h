@@ -38,15 +38,15 @@
 #define CPU_STOP_FLAG	(CPU_JC + 40)
 #define CPU_IN_CACHE	(CPU_JC + 44)
 
-#define CPU_XSAVE	(CPU_JC + 104)
-#define CPU_TARGET	(CPU_JC + 8440)
-#define CPU_EXIT_DESC	(CPU_TARGET + 8)
-#define CPU_RESUME_PC	(CPU_TARGET + 16)
-#define CPU_HEAVY	(CPU_TARGET + 24)
-#define CPU_FSGSBASE	(CPU_TARGET + 28)
-#define CPU_XSAVE_MASK	(CPU_TARGET + 32)
-#define CPU_AREA	(CPU_TARGET + 40)
-#define CPU_REPLAY_PAGE	(CPU_TARGET + 48)
+#define CPU_XSAVE	(CPU_JC + 48)
+#define CPU_XSAVE_MASK	(CPU_JC + 56)
+#define CPU_AREA	(CPU_JC + 64)
+#define CPU_TARGET	(CPU_JC + 72)
+#define CPU_EXIT_DESC	(CPU_JC + 80)
+#define CPU_RESUME_PC	(CPU_JC + 88)
+#define CPU_REPLAY_PAGE	(CPU_JC + 96)
+#define CPU_HEAVY	(CPU_JC + 104)
+#define CPU_FSGSBASE	(CPU_JC + 108)
 
 /* struct codewp_area */
 #define AREA_BUSY	0

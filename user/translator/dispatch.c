@@ -23,6 +23,7 @@
 
 #include "core.h"
 #include "probes.h"
+#include "raw_syscall.h"
 
 #define CHECK_OFFSET(member, offset)					\
 	_Static_assert(offsetof(struct cpu, member) == (offset),	\
@@ -405,18 +406,35 @@ static int xsave_init(struct cpu *cpu)
 	return 0;
 }
 
-int core_thread_init(struct cpu *cpu)
+int core_cpu_init(struct cpu *cpu)
 {
-	int err;
+	struct cpu *head;
 
 	cpu->self = cpu;
 	cpu->fsgsbase = !!(getauxval(AT_HWCAP2) & 2);
 	cpu->heavy = 1;
 	cpu->replay_page = CODEMAP_NO_PAGE;
-	if (syscall(SYS_arch_prctl, ARCH_GET_FS, &cpu->host_fs) ||
-	    syscall(SYS_arch_prctl, ARCH_SET_GS, cpu))
-		return -errno;
-	err = xsave_init(cpu);
+	if (raw_syscall(SYS_arch_prctl, ARCH_GET_FS, (long)&cpu->host_fs, 0, 0, 0, 0) ||
+	    raw_syscall(SYS_arch_prctl, ARCH_SET_GS, (long)cpu, 0, 0, 0, 0))
+		return -EPERM;
+	if (cpu->live)
+		return 0;
+	cpu->live = 1;
+	for (head = all_cpus; head; head = head->next)
+		if (head == cpu)
+			return 0;
+	cpu->next = __atomic_load_n(&all_cpus, __ATOMIC_RELAXED);
+	/* Pairs with the acquire of whoever walks the list. */
+	while (!__atomic_compare_exchange_n(&all_cpus, &cpu->next, cpu, false,
+					    __ATOMIC_RELEASE, __ATOMIC_RELAXED))
+		;
+	return 0;
+}
+
+int core_thread_init(struct cpu *cpu)
+{
+	int err = xsave_init(cpu);
+
 	if (!err)
 		err = codemap_jc_attach(the_map, &cpu->jc, JC_BITS);
 	if (!err)
@@ -425,7 +443,5 @@ int core_thread_init(struct cpu *cpu)
 		return err;
 	/* An address that belongs to another index: never found here. */
 	cpu->jc.e[CODEMAP_JC_EMPTY & cpu->jc.mask].pc = CODEMAP_JC_EMPTY + 1;
-	cpu->next = all_cpus;
-	all_cpus = cpu;
 	return 0;
 }

@@ -138,9 +138,10 @@ void fatal(const char *fmt, ...)
 	if (again)
 		_exit(128 + SIGABRT);
 	again = true;
-	if (rt.cpu)
+	if (rt.started)
 		say("%s: internal error: %s (guest pc 0x%lx, last lookup 0x%lx, in cache %u)",
-		    rt.program, what, rt.cpu->regs.rip, rt.cpu->target, rt.cpu->in_cache);
+		    rt.program, what, this_cpu()->regs.rip, this_cpu()->target,
+		    this_cpu()->in_cache);
 	else
 		say("internal error: %s", what);
 	log_close();

@@ -223,7 +223,7 @@ static void run(void *unused)
 	err = signal_init(&cpu);
 	if (err)
 		die("cannot take over the signals: %s", strerror(-err));
-	rt.cpu = &cpu;
+	rt.started = true;
 	for (;;) {
 		switch (core_run(&cpu)) {
 		case CPU_SYSCALL:
@@ -255,6 +255,8 @@ int main(int argc, char **argv)
 	char *stack;
 	int err, fd;
 
+	if (core_cpu_init(&cpu))
+		die("the %%gs base cannot be set");
 	/* All of the heap in one place: behind the runtime's own data. */
 	mallopt(M_MMAP_MAX, 0);
 

@@ -4,8 +4,7 @@
  *
  * mem_map.c keeps the map (which guest addresses are what), mem_view.c the
  * views behind it, mem.c answers the core, mem_sys.c does the guest's calls.
- * There is one guest thread, and the core's trap handlers run only on top of
- * guest code, never on top of C: nothing here is locked yet.
+ * All of it is called with rt_lock held, but for what says otherwise.
  */
 #ifndef CODEWP_MEM_H
 #define CODEWP_MEM_H
@@ -111,5 +110,16 @@ void mem_all_written(void);
 /* A system call is about to write guest [addr, addr + len). */
 void mem_kernel_write(uint64_t addr, uint64_t len);
 extern bool mem_read_implies_exec;
+
+/*
+ * fork, with rt_lock held throughout. prepare: in the parent before the call;
+ * copies what private views hold for the child; 0 or -ENOMEM, -ENOSPC, -EMFILE.
+ * done: in the parent afterwards. child: in the child, before anything else of
+ * memory is used; it opens the backend anew (the_ctx), makes its own views and
+ * maps them where the parent's were. 0 or -errno: the child cannot go on.
+ */
+int mem_fork_prepare(void);
+void mem_fork_done(void);
+int mem_fork_child(void);
 
 #endif /* CODEWP_MEM_H */

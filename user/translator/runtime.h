@@ -15,7 +15,10 @@ struct runtime {
 	int stderr_fd;		/* guarded copy of the original stderr */
 	bool stats;
 	bool exiting;		/* the end has begun: no second one */
-	struct cpu *cpu;	/* the guest thread, once it exists */
+	bool started;		/* guest code has run */
+	bool follow;		/* programs that the guest executes are translated */
+	int self_fd;		/* guarded: our own program, for exec */
+	char *inherit;		/* settings for programs that the guest executes */
 };
 
 extern struct runtime rt;
@@ -34,17 +37,88 @@ struct guest_image {
 void loader_load(int fd, const char *path, char **argv, char **envp,
 		 struct guest_image *img);
 
-/* signal.c: the guest's calls; a result or -errno */
-struct cpu;
-long sig_action(uint64_t sig, uint64_t act, uint64_t old, uint64_t size);
-long sig_procmask(uint64_t how, uint64_t set, uint64_t old, uint64_t size);
+/* ---- threads and processes: thread.c, fork.c, exec.c ----------------------- */
+
+/*
+ * What the threads of one guest process share besides memory. A child of vfork
+ * has its own although it shares all memory with its parent, whose calling
+ * thread waits until the child executes a program or ends.
+ */
+struct process {
+	uint32_t threads;	/* live ones */
+	bool vforked;		/* the memory is the parent's: no views are made */
+	struct fd_marks *marks;	/* fd.c */
+	struct seccomp *seccomp;/* seccomp.c: the guest's filters, or NULL */
+};
+
+/* The guest's threads in this address space, vfork children included. */
+uint32_t thread_count(void);
+
+/*
+ * Memory of the runtime for one thread: struct cpu, stack, signal stack, TLS.
+ * Taken from what ended threads left, or new. NULL: none. With rt_lock held.
+ */
+struct cpu *thread_alloc(void);
+
+/* clone, clone3, fork and vfork of the guest: what the parent's rax becomes. */
+struct clone_args;
+long thread_clone(struct cpu *cpu, const struct clone_args *args);
+/* This thread ends, by exit(); the last one ends the process. */
+_Noreturn void thread_exit(struct cpu *cpu, int status);
+/* The loop around guest code; the runtime's stack is current. */
+_Noreturn void thread_run(struct cpu *cpu);
+
+/* fork.c; args as above, without CLONE_VM. Called with nothing held. */
+long fork_process(struct cpu *cpu, const struct clone_args *args);
+
+/*
+ * exec.c: fd AT_FDCWD or a descriptor, path, argv and envp in guest memory. -errno;
+ * it does not return when the program is there. In the new program the runtime
+ * starts again, with rt.inherit (a line of text) in place of options.
+ */
+long exec_call(struct cpu *cpu, int fd, uint64_t path, uint64_t argv, uint64_t envp,
+	       int flags);
+
+/* ---- signals: signal.c, sigframe.c ----------------------------------------- */
+
+int signal_init(struct cpu *cpu);		/* the first thread, once */
+/*
+ * A new thread or process, made by the cpu `from` with these clone flags: mask,
+ * dispositions (shared with CLONE_SIGHAND, else a copy), alternate stack. Called
+ * by the parent with rt_lock held; 0 or -ENOMEM. signal_thread_start() is
+ * called on the new thread, with everything blocked: its own signal stack. It
+ * does not unblock.
+ */
+int signal_clone(struct cpu *cpu, const struct cpu *from, uint64_t flags);
+int signal_thread_start(struct cpu *cpu);
+void signal_thread_exit(struct cpu *cpu);	/* gives up its dispositions */
+/* Block all in the host's mask, the synchronous ones too; and back to what the
+ * guest's mask asks for.
+ */
+void signal_block_all(void);
+void signal_unblock(struct cpu *cpu);
+/*
+ * The process is about to execute a program: host dispositions and mask become
+ * what it shall inherit; and back, when that failed.
+ */
+void signal_exec_begin(struct cpu *cpu);
+void signal_exec_failed(struct cpu *cpu);
+/* rt_sigreturn: regs, vector state, mask from the guest's frame; ends the guest
+ * by SIGSEGV if there is none.
+ */
+void signal_return(struct cpu *cpu);
+
+/* the guest's calls; a result or -errno */
+long sig_action(struct cpu *cpu, uint64_t sig, uint64_t act, uint64_t old, uint64_t size);
+long sig_procmask(struct cpu *cpu, uint64_t how, uint64_t set, uint64_t old, uint64_t size);
 long sig_altstack(struct cpu *cpu, uint64_t ss, uint64_t old);
 long sig_timedwait(struct cpu *cpu, const long args[6]);
-long sig_pending_set(uint64_t set, uint64_t size);
-/* Read a guest's mask for a call that waits with it; what must stay unblocked
- * is taken out.
+long sig_pending_set(struct cpu *cpu, uint64_t set, uint64_t size);
+/*
+ * For a call that waits with a mask of its own: read it, take out what must stay
+ * unblocked, and note it down, since a handler that runs then starts with it.
  */
-int sig_read_mask(uint64_t gva, uint64_t size, uint64_t *mask);
+int sig_wait_mask(struct cpu *cpu, uint64_t gva, uint64_t size, uint64_t *mask);
 /* End by this signal, as the guest would have natively. */
 _Noreturn void signal_die(int sig);
 

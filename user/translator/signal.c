@@ -253,7 +253,7 @@ void signal_deliver(struct cpu *cpu)
 
 /* ---- the guest's calls --------------------------------------------------- */
 
-long sig_action(uint64_t sig, uint64_t act, uint64_t old, uint64_t size)
+long sig_action(struct cpu *cpu, uint64_t sig, uint64_t act, uint64_t old, uint64_t size)
 {
 	struct ksigaction want = { 0 }, was;
 	long err = 0;
@@ -302,7 +302,7 @@ static void unhold(struct cpu *cpu)
 	}
 }
 
-long sig_procmask(uint64_t how, uint64_t set, uint64_t old, uint64_t size)
+long sig_procmask(struct cpu *cpu, uint64_t how, uint64_t set, uint64_t old, uint64_t size)
 {
 	uint64_t was = guest_mask, want;
 	long err;
@@ -334,7 +334,7 @@ long sig_procmask(uint64_t how, uint64_t set, uint64_t old, uint64_t size)
 	return old ? guest_write(old, &was, sizeof(was)) : 0;
 }
 
-long sig_pending_set(uint64_t set, uint64_t size)
+long sig_pending_set(struct cpu *cpu, uint64_t set, uint64_t size)
 {
 	uint64_t pending;
 	long err;
@@ -378,7 +378,7 @@ long sig_timedwait(struct cpu *cpu, const long args[6])
 	return sig;
 }
 
-int sig_read_mask(uint64_t gva, uint64_t size, uint64_t *mask)
+int sig_wait_mask(struct cpu *cpu, uint64_t gva, uint64_t size, uint64_t *mask)
 {
 	if (size != 8)
 		return -EINVAL;

@@ -20,8 +20,6 @@ struct page_stat {
 	uint64_t n[2];		/* by enum stat_kind */
 };
 
-struct run_stats st;
-
 static struct page_stat table[TABLE];
 static uint64_t lost;		/* of pages that found no room */
 
@@ -51,39 +49,57 @@ static int by_traps(const void *a, const void *b)
 }
 
 /**
+ * stats_sum() - the counters of all threads that ever were
+ */
+void stats_sum(struct run_stats *sum)
+{
+	const struct cpu *c;
+
+	*sum = (struct run_stats){ 0 };
+	for (c = __atomic_load_n(&all_cpus, __ATOMIC_ACQUIRE); c; c = c->next) {
+		const uint64_t *from = (const uint64_t *)&c->stats;
+
+		for (size_t i = 0; i < sizeof(*sum) / 8; i++)
+			((uint64_t *)sum)[i] += from[i];
+	}
+}
+
+/**
  * stats_print() - the statistics so far
  * @fd: where to
  */
 void stats_print(int fd)
 {
 	struct codewp_stats sum;
+	struct run_stats all;
 	uint64_t pages = 0;
 
 	view_stats(&sum);
+	stats_sum(&all);
 	dprintf(fd, "codewp run: statistics of %s, backend %s\n", rt.program,
 		codewp_backend_info(the_ctx)->name);
 #define LINE(name, value) dprintf(fd, "codewp-stat: %s %" PRIu64 "\n", name, (uint64_t)(value))
-	LINE("tbs", st.tbs);
-	LINE("insns", st.insns);
-	LINE("tb_bytes_guest", st.tb_bytes_guest);
-	LINE("tb_bytes_host", st.tb_bytes_host);
-	LINE("chains", st.chains);
-	LINE("lookups", st.lookups);
-	LINE("jc_misses", st.jc_misses);
-	LINE("traps_upcall", st.traps_upcall);
-	LINE("traps_signal", st.traps_signal);
-	LINE("events", st.events);
-	LINE("keep_miss", st.keep_miss);
-	LINE("keep_hit", st.keep_hit);
-	LINE("same_value", st.same_value);
-	LINE("opened", st.opened);
-	LINE("invalidated", st.invalidated);
-	LINE("stale_inserts", st.stale_inserts);
-	LINE("check_failures", st.check_failures);
-	LINE("syscalls", st.syscalls);
-	LINE("views", st.views);
-	LINE("promoted_pages", st.promoted_pages);
-	LINE("arms", st.arms);
+	LINE("tbs", all.tbs);
+	LINE("insns", all.insns);
+	LINE("tb_bytes_guest", all.tb_bytes_guest);
+	LINE("tb_bytes_host", all.tb_bytes_host);
+	LINE("chains", all.chains);
+	LINE("lookups", all.lookups);
+	LINE("jc_misses", all.jc_misses);
+	LINE("traps_upcall", all.traps_upcall);
+	LINE("traps_signal", all.traps_signal);
+	LINE("events", all.events);
+	LINE("keep_miss", all.keep_miss);
+	LINE("keep_hit", all.keep_hit);
+	LINE("same_value", all.same_value);
+	LINE("opened", all.opened);
+	LINE("invalidated", all.invalidated);
+	LINE("stale_inserts", all.stale_inserts);
+	LINE("check_failures", all.check_failures);
+	LINE("syscalls", all.syscalls);
+	LINE("views", all.views);
+	LINE("promoted_pages", all.promoted_pages);
+	LINE("arms", all.arms);
 	/* As the backend counted them. */
 	LINE("backend_traps", sum.traps);
 	LINE("backend_upcalls", sum.upcalls);

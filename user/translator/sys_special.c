@@ -321,7 +321,7 @@ long sys_masked_wait(struct cpu *cpu, const struct sys_entry *e, long a[6])
 		at = 4;
 	}
 	if (a[at]) {
-		err = sig_read_mask(a[at], a[at + 1], &mask);
+		err = sig_wait_mask(cpu, a[at], a[at + 1], &mask);
 		if (err)
 			return err;
 		a[at] = (long)&mask;
@@ -342,7 +342,7 @@ long sys_select_call(struct cpu *cpu, const struct sys_entry *e, long a[6])
 		if (guest_read(&arg, a[5], sizeof(arg)))
 			return -EFAULT;
 		if (arg.set) {
-			err = sig_read_mask(arg.set, arg.size, &mask);
+			err = sig_wait_mask(cpu, arg.set, arg.size, &mask);
 			if (err)
 				return err;
 			arg.set = (uint64_t)&mask;
@@ -378,11 +378,11 @@ long sys_signal_call(struct cpu *cpu, const struct sys_entry *e, long a[6])
 {
 	switch (NR(e)) {
 	case SYS_rt_sigaction:
-		return sig_action((uint32_t)a[0], a[1], a[2], a[3]);
+		return sig_action(cpu, (uint32_t)a[0], a[1], a[2], a[3]);
 	case SYS_rt_sigprocmask:
-		return sig_procmask((uint32_t)a[0], a[1], a[2], a[3]);
+		return sig_procmask(cpu, (uint32_t)a[0], a[1], a[2], a[3]);
 	case SYS_rt_sigpending:
-		return sig_pending_set(a[0], a[1]);
+		return sig_pending_set(cpu, a[0], a[1]);
 	case SYS_rt_sigtimedwait:
 		return sig_timedwait(cpu, a);
 	}

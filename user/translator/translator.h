@@ -32,7 +32,31 @@ enum cpu_exit {		/* why guest code stopped */
 	CPU_UNSUPPORTED,/* rip: cannot be translated; unsupported says why */
 };
 
+struct process;			/* runtime.h: what the threads of a guest share */
+struct sighand;			/* signal.c: dispositions */
+
+struct run_stats {
+	uint64_t tbs, tb_bytes_guest, tb_bytes_host, insns;
+	uint64_t chains, lookups, jc_misses;
+	uint64_t traps_upcall, traps_signal, events;	/* by kind */
+	uint64_t keep_miss, keep_hit, same_value, opened;
+	uint64_t invalidated, stale_inserts, check_failures;
+	uint64_t syscalls, views, promoted_pages, arms;
+};
+
+/* Guest memory that a system call in flight may write (mem.c). */
+#define KWRITES 8
+struct kwrite {
+	uint64_t start, end;
+};
+
+/*
+ * One guest thread. The memory of a struct cpu is never given back, only used
+ * again (thread.c), so that all_cpus can be walked without a lock: a cpu that is
+ * not live has no epoch, no replay_page and no kwrites.
+ */
 struct cpu {
+	/* Known to assembly by offset (cpu.h). */
 	struct cpu *self;		/* %gs:0 */
 	struct codewp_regs regs;	/* guest state while in C */
 	uint64_t guest_fs;		/* guest's %fs base while in C */
@@ -45,31 +69,78 @@ struct cpu {
 	uint64_t replay_next;		/* replay: where to go on */
 	volatile uint32_t stop;		/* set by anyone: leave the cache at the next cut */
 	uint32_t in_cache;		/* 1 while guest code runs */
-	enum cpu_exit exit;
-	struct tb *last_tb;		/* LOOKUP: chain this one's slot to what is found */
-	int last_slot;
-	int fault_sig, fault_code;
-	uint64_t fault_addr;
-	const char *unsupported;
-	struct codewp_thread *thread;	/* kmod registration */
 	void *xsave;			/* vector state while in C, 64 byte aligned */
-	volatile uint64_t sig_pending;	/* asynchronous signals queued by the handler */
-	siginfo_t sig_info[65];
-
-	/* Core's own from here on; the offsets in cpu.h must match. */
+	uint64_t xsave_mask;
+	struct codewp_area *area;	/* kmod: the upcall's page */
 	uint64_t target;		/* enter.S: host address it is about to go to */
 	const struct tb_exit *exit_desc;/* enter.S: the exit that was taken, NULL: indirect */
 	uint64_t resume_pc;		/* core_resume: guest address to go on at */
+	uint64_t replay_page;		/* code-map page of the store in flight, or none */
 	uint32_t heavy;			/* vector state and %fs are the runtime's */
 	uint32_t fsgsbase;		/* rdfsbase and friends work */
-	uint64_t xsave_mask;
-	struct codewp_area *area;	/* kmod: the upcall's page */
-	uint64_t replay_page;		/* code-map page of the store in flight, or none */
+
+	/* Core's: why guest code stopped. */
+	enum cpu_exit exit;
+	int fault_sig, fault_code;
+	uint64_t fault_addr;
+	int fault_trapno;		/* as in the frame's REG_TRAPNO, REG_ERR */
+	uint64_t fault_err;
+	const char *unsupported;
+	struct tb *last_tb;		/* LOOKUP: chain this one's slot to what is found */
+	int last_slot;
+	uint64_t last_epoch;		/* cache epoch in which last_tb was good */
 	uint64_t replay_gva;		/* its guest address; cpu->alias is its alias */
 	uint64_t run_depth;		/* core_run() frames: must be 0 or 1 */
-	uint64_t epoch;			/* cache epoch that this thread has seen */
-	struct cpu *next;		/* all threads */
+	uint64_t epoch;			/* of the cache while this thread may hold addresses
+					 * of it (also in an upcall); 0: it holds none
+					 */
+	struct codewp_thread *thread;	/* registration with the library */
+
+	/* The runtime's: threads and signals. */
+	struct cpu *next;		/* all_cpus: append only */
+	uint32_t live;			/* 0: free to be used again */
+	int tid;
+	struct process *proc;
+	struct sighand *sighand;
+	uint64_t sigmask;		/* the guest's */
+	volatile uint64_t sig_pending;	/* something is queued: leave the cache */
+	siginfo_t sig_info[65];
+	struct kwrite kwrite[KWRITES];
+	volatile uint32_t kwrites;	/* how many; KWRITES + 1: anything */
+	void *stack, *sigstack, *tls;	/* the runtime's memory for this thread */
+	char reason[96];		/* room for an unsupported text */
+	struct run_stats stats;
 };
+
+extern struct cpu *all_cpus;
+
+/* The calling thread's, by %gs: good in upcalls and signal handlers. */
+static inline struct cpu *this_cpu(void)
+{
+	return ((struct cpu __seg_gs *)0)->self;
+}
+
+/* Its counters. stats.c adds up those of all threads. */
+#define st (((struct cpu __seg_gs *)0)->stats)
+
+/* ---- the runtime's lock: lock.c ------------------------------------------- */
+
+/*
+ * One lock for everything of the runtime that threads share and that has no
+ * lock of its own: the guest's memory map, views and brk; translation and the
+ * code cache's allocator; libc's malloc and whatever else of libc has state;
+ * descriptors' marks, log, statistics.
+ *
+ * Not recursive. Never held while guest code runs, nor in a system call that can
+ * wait for somebody else. Order: rt_lock, then the locks of the code map, then
+ * the library's. Upcalls and trap signals come out of the code cache only, so
+ * their handlers may take it; an asynchronous signal handler may not. Usable
+ * with the guest's %fs: no libc.
+ */
+void rt_lock(void);
+void rt_unlock(void);
+bool rt_lock_mine(void);		/* for assertions */
+void rt_lock_reset(void);		/* child of fork: this thread holds it */
 
 /* ---- core ---------------------------------------------------------------- */
 
@@ -85,8 +156,26 @@ struct core_opts {
 				 */
 };
 
+/*
+ * core_cpu_init(): on the thread itself, before anything else: %gs, host_fs, a
+ * place in all_cpus, live. core_thread_init(): what it needs to run guest code
+ * (vector state, jump cache, registration for traps); with rt_lock held.
+ * core_thread_exit() undoes both but for %gs and the memory of *cpu; with
+ * rt_lock held, not in guest code.
+ */
 int core_init(const struct core_opts *opts);
-int core_thread_init(struct cpu *cpu);	/* %gs, jump cache, trap registration */
+int core_cpu_init(struct cpu *cpu);
+int core_thread_init(struct cpu *cpu);
+void core_thread_exit(struct cpu *cpu);
+
+/*
+ * In the child of fork(), on its only thread, with rt_lock held and the new
+ * backend open (mem_fork_child() has run): the other threads' state is gone, no
+ * lock of the code map or the cache is held by anybody, and no TB of a page that
+ * was in a view is left. alone: the parent had one thread, so that the code map
+ * is known to be whole, and TBs of other pages stay.
+ */
+void core_fork_child(struct cpu *cpu, bool alone);
 
 /*
  * Run guest code from cpu->regs.rip until it stops for a reason that the
@@ -212,7 +301,7 @@ void sys_call(struct cpu *cpu);
 /* deliver or end: called at cuts when sig_pending, and for FAULT */
 void signal_deliver(struct cpu *cpu);
 void signal_fault(struct cpu *cpu);
-int signal_init(struct cpu *cpu);
+
 
 /* One clear line "codewp run: ..." on the original stderr, exit status 70. */
 _Noreturn void unsupported(struct cpu *cpu, const char *fmt, ...)
@@ -222,19 +311,9 @@ _Noreturn void fatal(const char *fmt, ...) __attribute__((format(printf, 1, 2)))
 
 /* ---- log, statistics ----------------------------------------------------- */
 
-struct run_stats {
-	uint64_t tbs, tb_bytes_guest, tb_bytes_host, insns;
-	uint64_t chains, lookups, jc_misses;
-	uint64_t traps_upcall, traps_signal, events;	/* by kind */
-	uint64_t keep_miss, keep_hit, same_value, opened;
-	uint64_t invalidated, stale_inserts, check_failures;
-	uint64_t syscalls, views, promoted_pages, arms;
-};
-
-extern struct run_stats st;
-
 /* Per page, for --stats: the core calls it; stats.c owns the table. */
 enum stat_kind { STAT_TRAP, STAT_INVALIDATED };
+void stats_sum(struct run_stats *sum);
 void stats_page(uint64_t page, enum stat_kind kind, uint64_t n);
 /* --log: one line per translated block */
 void log_tb(uint64_t pc, size_t guest_bytes, size_t insns, const void *host,

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: GPL-2.0 OR MIT */
+/*
+ * A block in the making: what translate.c asks of block.c.
+ */
+#ifndef CODEWP_BLOCK_H
+#define CODEWP_BLOCK_H
+
+#include "core.h"
+
+struct block {
+	struct emit e;
+	struct tb *tb;
+	uint8_t *start;
+	uint64_t pc;		/* of the block */
+	unsigned int n;		/* instructions */
+	bool ended;
+	struct insn_map map[TB_MAX_INSNS + 1];
+	uint8_t *const_at[2];	/* call: where the return address is wanted */
+	uint64_t const_val[2];
+	unsigned int consts;
+};
+
+/* False: no room in the cache, or (begin) it is being emptied. */
+bool block_begin(struct block *b, uint64_t pc, uint32_t flags, size_t room);
+void block_insn(struct block *b, const struct insn *in);
+/* Everything but publishing. */
+bool block_finish(struct block *b, const uint8_t *src, size_t n, uint64_t next);
+
+#endif /* CODEWP_BLOCK_H */

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+/*
+ * From a guest address to a published block.
+ *
+ * The order is what keeps a TB true: mem_code_page() arms the page, its
+ * generation is noted, only then are bytes read, and codemap_insert() refuses
+ * the TB when the generation has moved. A block reads each byte once, into its
+ * own copy, and is made from that copy alone.
+ *
+ * Runs with rt_lock held, the runtime's %fs and vector state.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+
+#include "block.h"
+#include "probes.h"
+
+#define FETCH 1024	/* source bytes taken at a time, at most to the page's end */
+
+/* No instruction at pc: what the guest gets instead. */
+static struct tb *fetch_fault(struct cpu *cpu, uint64_t pc, uint64_t addr,
+			      const struct mem_code *mc)
+{
+	bool gone = mc->class != MEM_NONE;	/* since its class was asked for */
+
+	cpu->exit = CPU_FAULT;
+	cpu->regs.rip = pc;
+	cpu->fault_sig = !gone && mc->fault_sig ? mc->fault_sig : SIGSEGV;
+	cpu->fault_code = gone ? SEGV_MAPERR : mc->fault_code;
+	cpu->fault_addr = addr;
+	return NULL;
+}
+
+static struct tb *fail(struct cpu *cpu, uint64_t pc, const char *why)
+{
+	cpu->exit = CPU_UNSUPPORTED;
+	cpu->regs.rip = pc;
+	cpu->unsupported = why;
+	return NULL;
+}
+
+static const char *bad_bytes(const uint8_t *p, size_t n)
+{
+	static char text[64];
+	size_t i, len;
+
+	len = snprintf(text, sizeof(text), "unknown instruction, bytes");
+	for (i = 0; i < n && i < 8; i++)
+		len += snprintf(text + len, sizeof(text) - len, " %02x", p[i]);
+	return text;
+}
+
+/* One page that the block reads: arm, note the generation. 0 or -errno. */
+static int take_page(uint64_t gva, struct mem_code *mc)
+{
+	int err = mem_code_page(gva & ~4095UL, mc);
+
+	if (!err && mc->class != MEM_NONE)
+		note_code_page(gva);
+	return err;
+}
+
+static struct tb *try_translate(struct cpu *cpu, uint64_t pc, int *err)
+{
+	struct mem_code mc[2] = { { .class = MEM_NONE }, { .class = MEM_NONE } };
+	uint8_t src[FETCH + 2 * INSN_MAX];
+	size_t in_page = 4096 - (pc & 4095), have, off = 0;
+	size_t max = core_opts.max_insns;
+	struct codemap_tb *got;
+	uint32_t gen[2];
+	struct block b;
+	struct insn in;
+	struct tb *tb;
+	bool two = false;
+
+	*err = 0;
+	if (max == 0 || max > TB_MAX_INSNS)
+		max = TB_MAX_INSNS;
+	if (take_page(pc, &mc[0]))
+		return fail(cpu, pc, "its page could not be write-protected");
+	if (mc[0].class == MEM_NONE)
+		return fetch_fault(cpu, pc, pc, &mc[0]);
+	gen[0] = smc_gen_begin(mc[0].page, mc[0].gen);
+	gen[1] = 0;
+
+	have = in_page < FETCH ? in_page : FETCH;
+	if (guest_read(src, pc, have))
+		return fetch_fault(cpu, pc, pc, &mc[0]);
+	if (!block_begin(&b, pc, mc[0].class == MEM_CHECKED ? TB_CHECKED : 0,
+		   TB_MAX_HOST)) {
+		*err = -ENOSPC;
+		return NULL;
+	}
+
+	while (b.n < max && off < have && !b.ended && !two) {
+		enum decode_result r = decode(src + off, have - off, pc + off, &in);
+
+		if (r == DECODE_MORE && have < in_page)
+			break;
+		if (r == DECODE_MORE) {
+			uint64_t second = (pc & ~4095UL) + 4096;
+
+			if (take_page(second, &mc[1]))
+				return fail(cpu, pc + off,
+					    "its second page could not be write-protected");
+			if (mc[1].class == MEM_NONE) {
+				if (b.n)
+					break;
+				return fetch_fault(cpu, pc, second, &mc[1]);
+			}
+			gen[1] = smc_gen_begin(mc[1].page, mc[1].gen);
+			if (guest_read(src + have, second, INSN_MAX)) {
+				if (b.n)
+					break;
+				return fetch_fault(cpu, pc, second, &mc[1]);
+			}
+			two = true;
+			r = decode(src + off, have - off + INSN_MAX, pc + off, &in);
+			if (mc[1].class == MEM_CHECKED)
+				b.tb->flags |= TB_CHECKED;
+		}
+		if (r == DECODE_LONG) {
+			in.len = INSN_MAX < have - off ? INSN_MAX : have - off;
+			if (b.n)
+				break;
+			in.pc = pc;
+			in.kind = INSN_FAULT;
+			in.sig = SIGSEGV;
+			in.sig_code = SI_KERNEL;
+			in.sig_after = false;
+		} else if (r != DECODE_OK) {
+			if (b.n)
+				break;
+			return fail(cpu, pc, bad_bytes(src, have));
+		}
+		block_insn(&b, &in);
+		off += in.len;
+		/* What it wrote may be the next instruction, and nothing traps. */
+		if (b.tb->flags & TB_CHECKED && in.writes)
+			break;
+	}
+	if (off <= in_page)
+		two = false;
+	tb = b.tb;
+	if (!block_finish(&b, src, off, pc + off)) {
+		*err = -ENOSPC;
+		return NULL;
+	}
+	tb->cm.flags = 0;
+	tb->cm.page[0] = mc[0].page;
+	tb->cm.first[0] = pc & 4095;
+	tb->cm.last[0] = two ? 4095 : (pc & 4095) + off - 1;
+	tb->cm.gen[0] = gen[0];
+	tb->cm.page[1] = CODEMAP_NO_PAGE;
+	if (two) {
+		tb->cm.page[1] = mc[1].page;
+		tb->cm.first[1] = 0;
+		tb->cm.last[1] = off - in_page - 1;
+		tb->cm.gen[1] = gen[1];
+	}
+
+	got = codemap_insert(the_map, &tb->cm, err);
+	if (!got)
+		return NULL;
+	if (got != &tb->cm)
+		return (struct tb *)got;
+	st.tbs++;
+	st.tb_bytes_guest += off;
+	st.tb_bytes_host += tb->host_bytes;
+	st.insns += tb->insns;
+	if (log_on)
+		log_tb(pc, off, tb->insns, tb->code, tb->host_bytes);
+	probe_tb_translate(pc, tb->cm.page[0], off, tb->host_bytes);
+	return tb;
+}
+
+struct tb *block_translate(struct cpu *cpu, uint64_t pc)
+{
+	unsigned int flushes = 0;
+	struct tb *tb;
+	int err;
+
+	for (;;) {
+		if (!cache_room()) {
+			if (flushes++)
+				return fail(cpu, pc, "the code cache is too small");
+			cache_flush(cpu);
+		}
+		tb = try_translate(cpu, pc, &err);
+		if (tb || !err)
+			return tb;
+		if (err == -ESTALE) {
+			/* Written while it was read: its bytes prove nothing. */
+			st.stale_inserts++;
+			core_drain(cpu);
+			continue;
+		}
+		if (err == -ENOSPC) {
+			if (flushes++)
+				return fail(cpu, pc, "the code cache is too small");
+			cache_flush(cpu);
+			continue;
+		}
+		return fail(cpu, pc, "no memory for the code map");
+	}
+}
