@@ -45,3 +45,10 @@ void rt_lock_reset(void)
 	lock = HELD;
 	owner = this_cpu();
 }
+
+/* A child of vfork that was killed can have left it held. */
+void rt_lock_of_gone(struct cpu *cpu)
+{
+	if (__atomic_load_n(&owner, __ATOMIC_RELAXED) == cpu)
+		rt_unlock();
+}

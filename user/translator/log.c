@@ -21,7 +21,7 @@ static int log_fd = -1;
 static char buf[32768];
 static size_t used;
 
-static void flush(void)
+void log_flush(void)
 {
 	size_t done = 0;
 
@@ -62,7 +62,7 @@ int log_open(const char *path)
 void log_close(void)
 {
 	if (log_on)
-		flush();
+		log_flush();
 	log_on = false;
 }
 
@@ -72,7 +72,7 @@ void log_tb(uint64_t pc, size_t guest_bytes, size_t insns, const void *host,
 	if (!log_on)
 		return;
 	if (sizeof(buf) - used < 128)
-		flush();
+		log_flush();
 	used += snprintf(buf + used, sizeof(buf) - used,
 			 "tb 0x%lx bytes %zu insns %zu host %p host_bytes %zu\n",
 			 pc, guest_bytes, insns, host, host_bytes);

@@ -10,6 +10,7 @@
 #include "fd.h"
 #include "mem.h"
 #include "runtime.h"
+#include "thread.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -196,17 +197,22 @@ static int find_program(const char *name, char *path, size_t size)
 	return fd;
 }
 
+void runtime_end(void)
+{
+	if (rt.stats && !rt.exiting)
+		stats_print(rt.stderr_fd);
+	rt.exiting = true;
+	log_close();
+}
+
 /**
  * runtime_exit() - the guest has ended itself
  * @status: as it gave it
  */
 void runtime_exit(int status)
 {
-	if (rt.stats && !rt.exiting) {
-		rt.exiting = true;
-		stats_print(rt.stderr_fd);
-	}
-	log_close();
+	rt_lock();
+	runtime_end();
 	for (;;)
 		syscall(SYS_exit_group, status);
 }
@@ -215,6 +221,7 @@ static void run(void *unused)
 {
 	int err;
 
+	rt_lock();
 	fd_open_begin();
 	err = core_thread_init(&cpu);
 	fd_open_end();
@@ -223,24 +230,9 @@ static void run(void *unused)
 	err = signal_init(&cpu);
 	if (err)
 		die("cannot take over the signals: %s", strerror(-err));
+	rt_unlock();
 	rt.started = true;
-	for (;;) {
-		switch (core_run(&cpu)) {
-		case CPU_SYSCALL:
-			sys_call(&cpu);
-			break;
-		case CPU_FAULT:
-			signal_fault(&cpu);
-			break;
-		case CPU_UNSUPPORTED:
-			unsupported(&cpu, "%s", cpu.unsupported ?: "an instruction");
-		case CPU_STOP:
-		case CPU_LOOKUP:
-			signal_deliver(&cpu);
-			core_drain(&cpu);
-			break;
-		}
-	}
+	thread_run(&cpu);
 }
 
 /* signal_entry.S */
@@ -259,6 +251,8 @@ int main(int argc, char **argv)
 		die("the %%gs base cannot be set");
 	/* All of the heap in one place: behind the runtime's own data. */
 	mallopt(M_MMAP_MAX, 0);
+	mallopt(M_ARENA_MAX, 1);
+	thread_init(&cpu);
 
 	parse(argc, argv, &set);
 	rt.program = set.argv[0];

@@ -13,6 +13,7 @@ struct runtime {
 	const char *program;	/* as the user typed it: for messages */
 	char exe[4096];		/* absolute path of the guest's program */
 	int stderr_fd;		/* guarded copy of the original stderr */
+	bool first;		/* the process that the user started, also after exec */
 	bool stats;
 	bool exiting;		/* the end has begun: no second one */
 	bool started;		/* guest code has run */
@@ -27,6 +28,7 @@ extern struct runtime rt;
 void say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* The guest ends: statistics, log, then the kernel is told. */
 _Noreturn void runtime_exit(int status);
+void runtime_end(void);		/* the same, but for the last: with rt_lock held */
 
 /* loader.c: exits with 126 or 70 and a line when it cannot */
 struct guest_image {
@@ -65,6 +67,8 @@ struct clone_args;
 long thread_clone(struct cpu *cpu, const struct clone_args *args);
 /* This thread ends, by exit(); the last one ends the process. */
 _Noreturn void thread_exit(struct cpu *cpu, int status);
+/* This process ends, by exit_group(). */
+_Noreturn void thread_exit_group(struct cpu *cpu, int status);
 /* The loop around guest code; the runtime's stack is current. */
 _Noreturn void thread_run(struct cpu *cpu);
 
@@ -91,7 +95,11 @@ int signal_init(struct cpu *cpu);		/* the first thread, once */
  */
 int signal_clone(struct cpu *cpu, const struct cpu *from, uint64_t flags);
 int signal_thread_start(struct cpu *cpu);
-void signal_thread_exit(struct cpu *cpu);	/* gives up its dispositions */
+void signal_thread_exit(struct cpu *cpu);	/* gives up its dispositions; the task may
+						 * be gone already
+						 */
+/* In the child of fork: nothing of the parent's is pending; CLONE_CLEAR_SIGHAND. */
+void signal_fork_child(struct cpu *cpu, uint64_t flags);
 /* Block all in the host's mask, the synchronous ones too; and back to what the
  * guest's mask asks for.
  */
@@ -125,6 +133,7 @@ _Noreturn void signal_die(int sig);
 /* stats.c, log.c */
 void stats_print(int fd);
 int log_open(const char *path);
+void log_flush(void);
 void log_close(void);
 
 #endif /* CODEWP_RUNTIME_H */

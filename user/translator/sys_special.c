@@ -546,11 +546,6 @@ long sys_futex_call(struct cpu *cpu, const struct sys_entry *e, long a[6])
 	return sys_pass(cpu, e, a);
 }
 
-long sys_exit_call(struct cpu *cpu, const struct sys_entry *e, long a[6])
-{
-	runtime_exit(a[0]);
-}
-
 /* Answered as a kernel that does not have it would. */
 long sys_none_call(struct cpu *cpu, const struct sys_entry *e, long a[6])
 {

@@ -65,6 +65,8 @@ long sys_futex_call(struct cpu *cpu, const struct sys_entry *e, long args[6]);
 long sys_limit_call(struct cpu *cpu, const struct sys_entry *e, long args[6]);
 long sys_personality_call(struct cpu *cpu, const struct sys_entry *e, long args[6]);
 long sys_truncate_call(struct cpu *cpu, const struct sys_entry *e, long args[6]);
+long sys_clone_call(struct cpu *cpu, const struct sys_entry *e, long args[6]);
+long sys_exec_call(struct cpu *cpu, const struct sys_entry *e, long args[6]);
 long sys_exit_call(struct cpu *cpu, const struct sys_entry *e, long args[6]);
 long sys_none_call(struct cpu *cpu, const struct sys_entry *e, long args[6]);
 

@@ -297,6 +297,10 @@ const struct sys_entry sys_table[] = {
 	S(tgkill, V, V, V),
 	S(wait4, V, OUT(4), V, OUT(RUSAGE)),
 	S(waitid, V, V, OUT(SIGINFO), V, OUT(RUSAGE)),
+	F(clone, sys_clone_call, V, V, V, V, V),
+	F(clone3, sys_clone_call, V, V),
+	F(fork, sys_clone_call),
+	F(vfork, sys_clone_call),
 	F(exit, sys_exit_call, V),
 	F(exit_group, sys_exit_call, V),
 };

@@ -108,6 +108,10 @@ struct cpu {
 	struct kwrite kwrite[KWRITES];
 	volatile uint32_t kwrites;	/* how many; KWRITES + 1: anything */
 	void *stack, *sigstack, *tls;	/* the runtime's memory for this thread */
+	struct cpu *free_next;		/* thread.c: while it is free */
+	bool vfork;			/* the parent waits, and takes this back */
+	void *exec_args;		/* exec.c: memory of a call under way */
+	size_t exec_bytes;
 	char reason[96];		/* room for an unsupported text */
 	struct run_stats stats;
 };
@@ -141,6 +145,7 @@ void rt_lock(void);
 void rt_unlock(void);
 bool rt_lock_mine(void);		/* for assertions */
 void rt_lock_reset(void);		/* child of fork: this thread holds it */
+void rt_lock_of_gone(struct cpu *cpu);	/* its task has ended: it does not hold it any more */
 
 /* ---- core ---------------------------------------------------------------- */
 
