@@ -283,6 +283,10 @@ int main(int argc, char **argv)
 	if (err)
 		die("backend: %s", codewp_strerror(err));
 
+	err = mem_init();
+	if (err)
+		die("cannot make a view: %s", codewp_strerror(err));
+
 	/* Guest memory is never executable for the host; the map knows. */
 	if (personality(0xffffffff) & READ_IMPLIES_EXEC) {
 		mem_read_implies_exec = true;

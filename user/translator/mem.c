@@ -4,13 +4,13 @@
  * alias; and the runtime's own region.
  *
  * The classes (Documentation/translator.rst): shared shmem is in a view from
- * the start. Private anonymous memory moves into a private view when code is
- * first run from a piece that the guest can write. Stack, brk heap, private file
- * mappings: their blocks check their own bytes while the guest can write them,
- * and need nothing while it cannot, since mem_sys.c sees that change.
+ * the start, private anonymous memory once it is writable and executable
+ * (mem_promote.c). Stack, brk heap, private file mappings: their blocks check
+ * their own bytes while the guest can write them, and need nothing while it
+ * cannot, since mem_sys.c sees that change.
  *
- * Functions marked so run in the upcall: general registers only, no libc.
- * Not locked (mem.h).
+ * Functions marked so run in the upcall: general registers only, no libc. With
+ * rt_lock held, but for mem_page_gen() and the copies at the end.
  */
 #include "mem.h"
 #include "raw_syscall.h"
@@ -21,14 +21,18 @@
 
 #include <linux/codewp.h>
 
-#define PROMOTE_WHOLE	(4UL << 20)	/* a mapping up to this moves as one */
-#define PROMOTE_PIECE	(2UL << 20)	/* of a larger one, this much */
+/* A trap on shared memory leaves it armed until its blocks are gone. */
+#ifdef CODEWP_HOLD
+#define SHARED_ARM	CODEWP_HOLD
+#else
+#define SHARED_ARM	CODEWP_OPEN
+#endif
 
 /* Generations of guest-virtual pages: mem_forget_code() raises them. */
 #define GENS 4096
 static uint32_t text_gen[GENS];
 
-static uint64_t arena_next = RUNTIME_ARENA;
+static uint64_t arena_next = RUNTIME_ARENA;	/* of whoever maps: atomic */
 
 /* Guest memory is never executable for the host, but what runs can be read. */
 int host_prot(int prot)
@@ -54,10 +58,13 @@ void *__wrap_mmap(void *addr, size_t len, int prot, int flags, int fd, off_t off
 	if (addr || room < len || room > RUNTIME_END - RUNTIME_ARENA)
 		return __real_mmap(addr, len, prot, flags, fd, off);
 	for (int tries = 0; tries < 64; tries++) {
-		if (room > RUNTIME_END - arena_next)
-			arena_next = RUNTIME_ARENA;
-		addr = (void *)arena_next;
-		arena_next += room;
+		uint64_t at = __atomic_fetch_add(&arena_next, room, __ATOMIC_RELAXED);
+
+		if (at > RUNTIME_END || room > RUNTIME_END - at) {
+			__atomic_store_n(&arena_next, RUNTIME_ARENA, __ATOMIC_RELAXED);
+			continue;
+		}
+		addr = (void *)at;
 		p = __real_mmap(addr, len, prot, flags | MAP_FIXED_NOREPLACE, fd, off);
 		if (p != MAP_FAILED || errno != EEXIST)
 			return p;
@@ -74,68 +81,26 @@ void *mem_runtime_map(size_t size, int prot)
 
 /* ---- code pages ---------------------------------------------------------- */
 
-static void copy_to_alias(char *to, const char *from, uint64_t len)
+/* Shared memory that others may write, where no backend sees them do it. */
+static bool written_unseen(const struct mview *mv)
 {
-	for (uint64_t p = 0; p < len; p += PAGE) {
-		const uint64_t *q = (const uint64_t *)(from + p);
-		unsigned int i = 0;
-
-		/* A page that was never touched stays a hole. */
-		while (i < PAGE / 8 && !q[i])
-			i++;
-		if (i < PAGE / 8)
-			__builtin_memcpy(to + p, from + p, PAGE);
-	}
+	return mv->shared && (mem_shared_exposed || mv->unsafe) &&
+	       !(codewp_backend_info(the_ctx)->can & CODEWP_CAN_ALIASES);
 }
 
-/**
- * mem_promote() - move the piece of private anonymous memory around gva into a
- *		   private view
- * @r: its region; invalid afterwards
- * @gva: the page where code is about to run
- *
- * No other thread runs meanwhile (there is none yet).
- *
- * Return: 0 or -errno, and then nothing has changed.
- */
-int mem_promote(struct region *r, uint64_t gva)
+/* May a call of another thread write to this page, wherever it is mapped? */
+static bool written_by_call(const struct mview *mv, uint64_t voff, uint64_t gva)
 {
-	uint64_t start = r->start, end = r->end, voff;
-	struct region n = *r;
-	struct mview *mv;
-	void *addr;
-	int err;
+	struct region *r;
 
-	if (end - start > PROMOTE_WHOLE) {
-		uint64_t piece = gva & ~(PROMOTE_PIECE - 1);
-
-		if (start < piece)
-			start = piece;
-		if (end > piece + PROMOTE_PIECE)
-			end = piece + PROMOTE_PIECE;
-	}
-	err = map_reserve(3);
-	if (!err)
-		err = view_private_alloc(end - start, &mv, &voff);
-	if (err)
-		return err;
-	copy_to_alias(mv->alias + voff, (const char *)start, end - start);
-	addr = (void *)start;
-	err = codewp_map(mv->view, &addr, end - start, voff, host_prot(n.prot),
-			 MAP_FIXED | MAP_NORESERVE);
-	if (err) {
-		view_private_free(mv, voff, end - start);
-		return err;
-	}
-	map_remove(start, end);
-	n.start = start;
-	n.end = end;
-	n.kind = R_PVIEW;
-	n.mv = mv;
-	n.voff = voff;
-	map_add(&n);
-	st.promoted_pages += (end - start) / PAGE;
-	return 0;
+	if (!mv->shared)
+		return kwrite_in_flight(gva, gva + PAGE);
+	for (size_t i = 0; (r = map_index(i)); i++)
+		if (r->mv == mv && voff >= r->voff && voff < r->voff + (r->end - r->start) &&
+		    kwrite_in_flight(r->start + voff - r->voff,
+				     r->start + voff - r->voff + PAGE))
+			return true;
+	return false;
 }
 
 static int in_view(struct region *r, uint64_t gva, struct mem_code *mc)
@@ -146,22 +111,36 @@ static int in_view(struct region *r, uint64_t gva, struct mem_code *mc)
 	uint32_t now;
 	int err;
 
+	mc->page = r->mv->base + (voff >> 12);
+	mc->class = MEM_CHECKED;
+	if (written_unseen(r->mv)) {
+		mc->gen = mem_page_gen(NULL, mc->page);
+		return 0;
+	}
 	/*
 	 * A write between the arm and the look at the state has raised the
 	 * generation and maybe disarmed the page: the next one would not be told.
 	 */
 	do {
 		err = codewp_arm(r->mv->view, voff, PAGE,
-				 r->mv->shared ? CODEWP_OPEN : CODEWP_KEEP, &res);
+				 r->mv->shared ? SHARED_ARM : CODEWP_KEEP, &res);
 		if (err)
 			return err;
 		st.arms++;
 		now = __atomic_load_n(&state[voff >> 12], __ATOMIC_ACQUIRE);
 	} while (!(now & CODEWP_PAGE_ARMED));
-	mc->page = r->mv->base + (voff >> 12);
 	mc->gen = now >> 8;
+	/* A call that waits in the kernel would fail when it comes to write here. */
+	if (!(codewp_backend_info(the_ctx)->can & CODEWP_CAN_KERNEL_WRITES) &&
+	    !kwrite_alone() && written_by_call(r->mv, voff, gva)) {
+		core_invalidate_page(mc->page, 0, PAGE - 1);
+		err = codewp_disarm(r->mv->view, voff, PAGE);
+		mc->gen = mem_page_gen(NULL, mc->page);
+		return err;
+	}
 	/* Somebody holds the page for I/O, and writes to it without a trap. */
-	mc->class = res.foreign ? MEM_CHECKED : MEM_VIEW;
+	if (!res.foreign)
+		mc->class = MEM_VIEW;
 	return 0;
 }
 
@@ -181,7 +160,7 @@ int mem_code_page(uint64_t gva, struct mem_code *mc)
 		mc->fault_code = SEGV_ACCERR;
 		return 0;
 	}
-	if (r->kind == R_ANON && (r->prot & PROT_WRITE) && !mem_promote(r, gva))
+	if (r->kind == R_ANON && (r->prot & PROT_WRITE) && !mem_promote_around(r, gva))
 		r = map_at(gva);
 	/* A page past the end of its file is mapped, but is not there. */
 	if (guest_copy(&probe, (const void *)gva, 1)) {
@@ -196,7 +175,7 @@ int mem_code_page(uint64_t gva, struct mem_code *mc)
 	case R_SHM:
 		return in_view(r, gva, mc);
 	case R_SHARED:
-		mc->class = MEM_CHECKED;
+		mc->class = r->foreign ? MEM_TEXT : MEM_CHECKED;
 		break;
 	case R_FILE:
 		mc->class = r->checked || r->prot & PROT_WRITE ? MEM_CHECKED : MEM_TEXT;
@@ -309,28 +288,29 @@ uint64_t mem_page_gva(uint64_t page)
 	return 0;
 }
 
-/* ---- copies -------------------------------------------------------------- */
-
-/* The bytes of a view's page that is armed cannot be written by the kernel on
- * some backends, nor by us: they are opened first, and reported as written.
+/**
+ * mem_add_foreign() - memory that the host has mapped for the guest: its vDSO
+ * @start: page aligned
+ * @end: page aligned
+ * @prot: what the guest may do there; nothing that it could change
+ * @name: for /proc/self/maps; kept
+ *
+ * Return: 0 or -ENOMEM.
  */
-void mem_kernel_write(uint64_t addr, uint64_t len)
+int mem_add_foreign(uint64_t start, uint64_t end, int prot, const char *name)
 {
-	struct region *r;
+	struct region r = {
+		.start = start, .end = end, .kind = R_SHARED, .prot = prot & ~PROT_WRITE,
+		.foreign = true, .name = name, .no_write = true,
+	};
 
-	if (!len || addr >= TASK_END ||
-	    codewp_backend_info(the_ctx)->can & CODEWP_CAN_KERNEL_WRITES)
-		return;
-	if (len > TASK_END - addr)
-		len = TASK_END - addr;
-	for (r = map_next(addr); r && r->start < addr + len; r = map_next(r->end)) {
-		uint64_t from = addr > r->start ? addr : r->start;
-		uint64_t to = addr + len < r->end ? addr + len : r->end;
-
-		if (r->kind == R_PVIEW || r->kind == R_SHM)
-			codewp_kernel_write_addr(the_ctx, (void *)from, to - from);
-	}
+	if (map_reserve(1))
+		return -ENOMEM;
+	map_add(&r);
+	return 0;
 }
+
+/* ---- copies -------------------------------------------------------------- */
 
 int guest_read(void *dst, uint64_t gva, size_t len)
 {
@@ -339,12 +319,22 @@ int guest_read(void *dst, uint64_t gva, size_t len)
 	return guest_copy(dst, (const void *)gva, len) ? -EFAULT : 0;
 }
 
+/*
+ * As the kernel would write it: armed pages are opened. Only for as long as the
+ * copy takes is it announced.
+ */
 int guest_write(uint64_t gva, const void *src, size_t len)
 {
+	struct cpu *cpu = this_cpu();
+	uint32_t was = cpu->kwrites;
+	bool failed;
+
 	if (gva > TASK_END || len > TASK_END - gva)
 		return -EFAULT;
 	mem_kernel_write(gva, len);
-	return guest_copy((void *)gva, src, len) ? -EFAULT : 0;
+	failed = guest_copy((void *)gva, src, len);
+	__atomic_store_n(&cpu->kwrites, was, __ATOMIC_RELEASE);
+	return failed ? -EFAULT : 0;
 }
 
 /**

@@ -3,8 +3,11 @@
  * The guest's address space: what the mem_*.c files ask of each other.
  *
  * mem_map.c keeps the map (which guest addresses are what), mem_view.c the
- * views behind it, mem.c answers the core, mem_sys.c does the guest's calls.
- * All of it is called with rt_lock held, but for what says otherwise.
+ * views behind it, mem_promote.c moves memory into views while threads run,
+ * mem.c answers the core, mem_sys.c, mem_remap.c and mem_advise.c do the guest's
+ * calls, mem_fork.c gives a child its own views, mem_kwrite.c knows what system
+ * calls in flight may write. All of it is called with rt_lock held, but for what
+ * says otherwise.
  */
 #ifndef CODEWP_MEM_H
 #define CODEWP_MEM_H
@@ -35,10 +38,13 @@ struct mview {
 	uint64_t base;		/* first code-map page; also the cookie */
 	uint64_t len;		/* bytes */
 	uint64_t file_off;	/* of the view in its file */
-	int memfd;		/* guarded */
+	int memfd;		/* the library's: guarded */
+	int fork_fd;		/* a child's copy, while fork is under way; -1 */
+	char *path;		/* shared: the file's name when it was made, or NULL */
 	dev_t dev;		/* shared: the file */
 	ino_t ino;
 	bool shared;
+	bool unsafe;		/* written behind the backend's back: never armed */
 	unsigned int held;	/* shared: in use though nothing maps it */
 	struct span *free;	/* private view: free ranges, by offset */
 	size_t nr_free, cap_free;
@@ -62,6 +68,11 @@ struct region {
 	bool no_write;		/* the file was opened for reading only */
 	bool no_exec;		/* the file is on a noexec mount */
 	bool noreserve;
+	bool no_view;		/* ANON of a stack, or of huge pages: never promoted */
+	bool dontfork, wipe;	/* MADV_DONTFORK, MADV_WIPEONFORK */
+	bool foreign;		/* mapped by the host: the guest cannot change it */
+	bool sysv;		/* SHARED: a segment of shmat(), ino is its number */
+	const char *name;	/* foreign: for /proc/self/maps */
 };
 
 /* mem_map.c */
@@ -83,16 +94,50 @@ void view_private_free(struct mview *mv, uint64_t voff, uint64_t len);
 int view_punch(struct mview *mv, uint64_t voff, uint64_t len);
 int view_shm_get(int fd, uint64_t off, uint64_t len, struct mview **mv);
 int view_shm_anon(uint64_t len, struct mview **mv);
+void view_shm_unsafe(dev_t dev, ino_t ino);
 void view_shm_unused(struct mview *mv);	/* a mapping went: drop it with the last */
 void view_stats(struct codewp_stats *sum);
 struct mview *view_by_page(uint64_t page);
 
+int mem_init(void);		/* once, the backend is open */
+int view_fork_child(void);	/* mem_fork.c: new views in place of the parent's */
+size_t view_count(void);
+struct mview *view_index(size_t i);
+
 /* mem.c */
 int host_prot(int prot);
 void mem_forget_code(uint64_t start, uint64_t end);
-int mem_promote(struct region *r, uint64_t gva);
+int mem_add_foreign(uint64_t start, uint64_t end, int prot, const char *name);
 
-/* mem_sys.c: the calls; a result or -errno */
+/* mem_promote.c */
+#define PROMOTE_EAGER	(64UL << 20)	/* up to this at once, else where code runs */
+int mem_promote(uint64_t start, uint64_t end);
+int mem_promote_around(const struct region *r, uint64_t gva);
+bool mem_may_promote(const struct region *r);
+
+/*
+ * mem_kwrite.c: what system calls in flight may write. mem_kernel_write()
+ * announces a range for the calling thread until kwrite_end(), and opens its
+ * armed pages where the kernel could not write them. Called without rt_lock, or
+ * with it.
+ */
+void mem_kernel_write(uint64_t addr, uint64_t len);
+void kwrite_end(struct cpu *cpu);	/* the system call is over */
+bool kwrite_in_flight(uint64_t start, uint64_t end);	/* of another thread */
+bool kwrite_alone(void);		/* there was never a second thread */
+void kwrite_freeze(uint64_t start, uint64_t end);	/* new ones wait for rt_lock */
+void kwrite_thaw(void);
+
+/* mem_sys.c, for its siblings */
+bool mem_is_view(const struct region *r);
+bool mem_bad_range(uint64_t addr, uint64_t len);
+void mem_release(uint64_t start, uint64_t end, bool unmap_plain);
+int mem_claim(uint64_t start, uint64_t end);
+long mem_map_view(struct mview *mv, uint64_t addr, uint64_t len, uint64_t voff, int prot,
+		  int flags);
+void mem_forget_file(dev_t dev, ino_t ino);
+
+/* mem_sys.c, mem_remap.c, mem_advise.c: the calls; a result or -errno */
 long mem_mmap(uint64_t addr, uint64_t len, int prot, int flags, int fd, uint64_t off);
 long mem_munmap(uint64_t addr, uint64_t len);
 long mem_mprotect(uint64_t addr, uint64_t len, int prot);
@@ -105,10 +150,11 @@ long mem_brk(uint64_t addr);
 void mem_set_brk(uint64_t start);
 int mem_add_stack(uint64_t low, uint64_t high, int prot);
 /* A system call changed a file behind our back: forget what was made from it. */
-void mem_file_written(int fd);
+void mem_file_written(int fd);	/* takes rt_lock unless it is held; so do these: */
 void mem_all_written(void);
-/* A system call is about to write guest [addr, addr + len). */
-void mem_kernel_write(uint64_t addr, uint64_t len);
+/* Others than this process's threads may write the shared memory from now on. */
+void mem_note_shared(void);
+extern bool mem_shared_exposed;
 extern bool mem_read_implies_exec;
 
 /*

@@ -3,12 +3,13 @@
  * The map of the guest's address space: a sorted array of regions.
  *
  * Owns the array and nothing else: no system call is made here, and whatever a
- * region points to is its caller's. Not locked (mem.h).
+ * region points to is its caller's. rt_lock is held.
  */
 #include "mem.h"
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 static struct region *map;
 static size_t nr, cap;
@@ -66,22 +67,16 @@ int map_reserve(size_t more)
 
 static void insert_at(size_t i, const struct region *r)
 {
-	size_t k;
-
-	for (k = nr; k > i; k--)
-		map[k] = map[k - 1];
+	memmove(&map[i + 1], &map[i], (nr - i) * sizeof(*map));
 	map[i] = *r;
 	nr++;
 }
 
 static void delete_range(size_t from, size_t to)
 {
-	size_t k;
-
 	if (from == to)
 		return;
-	for (k = to; k < nr; k++)
-		map[from + k - to] = map[k];
+	memmove(&map[from], &map[to], (nr - to) * sizeof(*map));
 	nr -= to - from;
 }
 
@@ -109,7 +104,9 @@ static bool can_merge(const struct region *a, const struct region *b)
 	if (a->end != b->start || a->kind != b->kind || a->prot != b->prot ||
 	    a->mv != b->mv || a->dev != b->dev || a->ino != b->ino ||
 	    a->checked != b->checked || a->no_write != b->no_write ||
-	    a->no_exec != b->no_exec || a->noreserve != b->noreserve)
+	    a->no_exec != b->no_exec || a->noreserve != b->noreserve ||
+	    a->no_view != b->no_view || a->dontfork != b->dontfork || a->wipe != b->wipe ||
+	    a->foreign || b->foreign || a->sysv != b->sysv)
 		return false;
 	switch (a->kind) {
 	case R_ANON:
@@ -117,11 +114,7 @@ static bool can_merge(const struct region *a, const struct region *b)
 	case R_STACK:
 		return true;
 	case R_PVIEW:
-	case R_SHM:
-		/* The module's mappings are not merged by the kernel either, and a
-		 * call like mremap wants exactly one.
-		 */
-		return false;
+		return a->voff + d == b->voff;
 	default:
 		return a->foff + d == b->foff;
 	}

@@ -2,13 +2,14 @@
 /*
  * The views behind guest memory.
  *
- * Private views hold what was private anonymous memory until code ran from it;
- * ranges of them are handed out and taken back. Shared views are one or more per
- * shmem file that the guest maps shared, and go with their last mapping, so that
- * the guest can seal its file then.
+ * Private views hold what was private anonymous memory until it was writable and
+ * executable; ranges of them are handed out and taken back. Shared views are one
+ * or more per shmem file that the guest maps shared, and go with their last
+ * mapping, so that the guest can seal its file then. The base view holds nothing:
+ * its ring is that of all others, so one look tells whether anything happened.
  *
  * Owns the table of views and their code-map page numbers. Lookups run in
- * upcalls: they use no libc. Not locked (mem.h).
+ * upcalls: they use no libc. rt_lock is held.
  */
 #include "mem.h"
 #include "fd.h"
@@ -17,6 +18,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -29,6 +31,7 @@ static struct mview **views;		/* by ascending base */
 static size_t nr_views, cap_views;
 static struct codewp_stats gone;	/* of views that were dropped */
 static uint64_t next_page = FIRST_VIEW_PAGE;
+static struct codewp_view *base;
 
 struct mview *view_by_page(uint64_t page)
 {
@@ -48,64 +51,25 @@ struct mview *view_by_page(uint64_t page)
 	return NULL;
 }
 
-void mem_for_each_view(void (*fn)(struct codewp_view *view, void *arg), void *arg)
+size_t view_count(void)
 {
-	/* Views share the first one's ring, but may outlive it. */
-	for (size_t i = 0; i < nr_views; i++)
-		fn(views[i]->view, arg);
+	return nr_views;
 }
 
-/* Takes over memfd, which is guarded already. */
-static int view_new(int memfd, uint64_t file_off, uint64_t len, bool shared,
-		    struct mview **out)
+struct mview *view_index(size_t i)
 {
-	struct codewp_view_opts opts = { .sz = sizeof(opts) };
-	struct mview *mv, **p;
-	void *alias;
-	int err;
+	return views[i];
+}
 
-	if (nr_views == cap_views) {
-		p = realloc(views, (cap_views * 2 + 16) * sizeof(*p));
-		if (!p)
-			goto nomem;
-		views = p;
-		cap_views = cap_views * 2 + 16;
-	}
-	mv = calloc(1, sizeof(*mv));
-	if (!mv)
-		goto nomem;
-	mv->memfd = memfd;
-	mv->file_off = file_off;
-	mv->len = len;
-	mv->base = next_page;
-	mv->shared = shared;
-	opts.private_view = !shared;
-	opts.clients = 1;	/* CODEWP_CLIENT_CODE */
-	opts.cookie = mv->base;
+struct codewp_view *mem_base_view(void)
+{
+	return base;
+}
 
-	fd_open_begin();
-	err = codewp_view_create(the_ctx, &mv->view, memfd, file_off, len, &opts);
-	if (!err) {
-		err = codewp_alias(mv->view, &alias);
-		if (err)
-			codewp_view_destroy(mv->view);
-	}
-	fd_open_end();
-	if (err) {
-		free(mv);
-		close(memfd);
-		return err;
-	}
-	mv->alias = alias;
-	/* A page between two views belongs to none. */
-	next_page += (len >> 12) + 1;
-	views[nr_views++] = mv;
-	st.views++;
-	*out = mv;
-	return 0;
-nomem:
-	close(memfd);
-	return -ENOMEM;
+void mem_for_each_view(void (*fn)(struct codewp_view *view, void *arg), void *arg)
+{
+	if (base)
+		fn(base, arg);
 }
 
 static int new_memfd(const char *name, uint64_t len)
@@ -122,6 +86,95 @@ static int new_memfd(const char *name, uint64_t len)
 		return err;
 	}
 	return fd;
+}
+
+static int base_new(void)
+{
+	struct codewp_view_opts opts = { .sz = sizeof(opts) };
+	int fd = new_memfd("codewp-base", PAGE), err;
+
+	if (fd < 0)
+		return fd;
+	fd_open_begin();
+	err = codewp_view_create(the_ctx, &base, fd, 0, PAGE, &opts);
+	fd_open_end();
+	close(fd);
+	return err;
+}
+
+/**
+ * mem_init() - make the base view; the backend is open
+ *
+ * Return: 0 or -errno.
+ */
+int mem_init(void)
+{
+	return base_new();
+}
+
+/* The library's side of mv, of what memfd holds. */
+static int view_open(struct mview *mv, int memfd)
+{
+	struct codewp_view_opts opts = {
+		.sz = sizeof(opts),
+		.private_view = !mv->shared,
+		.clients = 1,	/* CODEWP_CLIENT_CODE */
+		.cookie = mv->base,
+		.share_ring = base,
+	};
+	void *alias;
+	int err;
+
+	fd_open_begin();
+	err = codewp_view_create(the_ctx, &mv->view, memfd, mv->file_off, mv->len, &opts);
+	if (!err) {
+		err = codewp_alias(mv->view, &alias);
+		if (err)
+			codewp_view_destroy(mv->view);
+	}
+	fd_open_end();
+	if (err)
+		return err;
+	mv->alias = alias;
+	mv->memfd = codewp_view_memfd(mv->view);
+	return 0;
+}
+
+/* Closes memfd, which is guarded: the library has a duplicate. */
+static int view_new(int memfd, uint64_t file_off, uint64_t len, bool shared,
+		    struct mview **out)
+{
+	struct mview *mv = NULL, **p;
+	int err = -ENOMEM;
+
+	if (nr_views == cap_views) {
+		p = realloc(views, (cap_views * 2 + 16) * sizeof(*p));
+		if (!p)
+			goto out;
+		views = p;
+		cap_views = cap_views * 2 + 16;
+	}
+	mv = calloc(1, sizeof(*mv));
+	if (!mv)
+		goto out;
+	mv->file_off = file_off;
+	mv->len = len;
+	mv->base = next_page;
+	mv->shared = shared;
+	mv->fork_fd = -1;
+	err = view_open(mv, memfd);
+	if (err)
+		goto out;
+	/* A page between two views belongs to none. */
+	next_page += (len >> 12) + 1;
+	views[nr_views++] = mv;
+	st.views++;
+	*out = mv;
+out:
+	if (err)
+		free(mv);
+	close(memfd);
+	return err;
 }
 
 static void add_stats(struct codewp_stats *sum, struct codewp_view *view)
@@ -154,16 +207,49 @@ static void view_drop(struct mview *mv)
 	size_t i = 0;
 
 	add_stats(&gone, mv->view);
-
 	while (views[i] != mv)
 		i++;
 	nr_views--;
 	for (; i < nr_views; i++)
 		views[i] = views[i + 1];
 	codewp_view_destroy(mv->view);
-	close(mv->memfd);
 	free(mv->free);
+	free(mv->path);
 	free(mv);
+}
+
+/**
+ * view_fork_child() - in the child of a fork: views of its own
+ *
+ * The new backend is open, the old one closed. A private view gets the memfd that
+ * the parent made for it (fork_fd); one that has none is not used by anything.
+ * Code-map page numbers stay as they were.
+ *
+ * Return: 0 or -errno: the child cannot go on.
+ */
+int view_fork_child(void)
+{
+	size_t n = 0;
+	int err = base_new();
+
+	memset(&gone, 0, sizeof(gone));
+	for (size_t i = 0; i < nr_views; i++) {
+		struct mview *mv = views[i];
+
+		if (mv->fork_fd < 0) {
+			free(mv->free);
+			free(mv->path);
+			free(mv);
+			continue;
+		}
+		if (!err)
+			err = view_open(mv, mv->fork_fd);
+		close(mv->fork_fd);
+		mv->fork_fd = -1;
+		views[n++] = mv;
+	}
+	nr_views = n;
+	return err;
 }
 
 /* ---- private ------------------------------------------------------------- */
@@ -301,6 +387,31 @@ static struct mview *shm_lookup(dev_t dev, ino_t ino, uint64_t off, uint64_t len
 	return NULL;
 }
 
+static void shm_name(struct mview *mv, const struct stat *stb, const char *name)
+{
+	mv->dev = stb->st_dev;
+	mv->ino = stb->st_ino;
+	mv->path = strdup(name);
+}
+
+/**
+ * view_shm_unsafe() - the guest has a mapping of this file that is in no view
+ *
+ * Where the backend does not see writes through it, blocks made from the file's
+ * views check themselves from now on.
+ */
+void view_shm_unsafe(dev_t dev, ino_t ino)
+{
+	struct region *r;
+
+	for (size_t i = 0; i < nr_views; i++)
+		if (views[i]->shared && views[i]->dev == dev && views[i]->ino == ino)
+			views[i]->unsafe = true;
+	for (size_t i = 0; (r = map_index(i)); i++)
+		if (r->kind == R_SHM && r->mv->unsafe && r->dev == dev && r->ino == ino)
+			mem_forget_code(r->start, r->end);
+}
+
 /**
  * view_shm_get() - the view of a shmem file
  * @fd: the guest's descriptor, open for reading at least
@@ -319,9 +430,10 @@ int view_shm_get(int fd, uint64_t off, uint64_t len, struct mview **out)
 {
 	uint32_t can = codewp_backend_info(the_ctx)->can;
 	uint64_t size, end = off + len;
-	char path[32];
+	char path[32], name[4096];
 	struct stat stb;
 	int own, err;
+	long n;
 
 	if (fstat(fd, &stb))
 		return -errno;
@@ -342,6 +454,8 @@ int view_shm_get(int fd, uint64_t off, uint64_t len, struct mview **out)
 	fd_open_end();
 	if (own < 0)
 		return own;
+	n = raw_syscall(SYS_readlink, (long)path, (long)name, sizeof(name) - 1, 0, 0, 0);
+	name[n > 0 ? n : 0] = '\0';
 
 	/* The whole file and room to grow, so that one view is enough. */
 	size = 2 * PAGE_UP(stb.st_size) + SLACK_BYTES;
@@ -350,8 +464,9 @@ int view_shm_get(int fd, uint64_t off, uint64_t len, struct mview **out)
 	err = view_new(own, 0, size, true, out);
 	if (err)
 		return err;
-	(*out)->dev = stb.st_dev;
-	(*out)->ino = stb.st_ino;
+	shm_name(*out, &stb, name);
+	/* Whoever knows the file's name can write it, and its writes do not trap. */
+	(*out)->unsafe = stb.st_nlink > 0;
 	return 0;
 }
 
@@ -376,8 +491,7 @@ int view_shm_anon(uint64_t len, struct mview **out)
 	err = view_new(fd, 0, 2 * len + SLACK_BYTES, true, out);
 	if (err)
 		return err;
-	(*out)->dev = stb.st_dev;
-	(*out)->ino = stb.st_ino;
+	shm_name(*out, &stb, "/dev/zero (deleted)");
 	return 0;
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 /*
- * The system calls that need more than their line in the table: memory,
- * descriptors, /proc, signals, limits, the process itself.
+ * The system calls that need more than their line in the table: descriptors,
+ * /proc, signals, limits, the process itself.
  *
  * Each has the type sys_fn. Guarded descriptors among the table's A_FD arguments
  * are refused before these are called.
@@ -29,40 +29,6 @@
 #include <unistd.h>
 
 #define NR(e)	((long)((e) - sys_table))
-
-/* ---- memory -------------------------------------------------------------- */
-
-long sys_mmap_call(struct cpu *cpu, const struct sys_entry *e, long a[6])
-{
-	if (!(a[3] & MAP_ANONYMOUS) && fd_is_guarded(a[4]))
-		return -EBADF;
-	return mem_mmap(a[0], a[1], a[2], a[3], a[4], a[5]);
-}
-
-long sys_mem_call(struct cpu *cpu, const struct sys_entry *e, long a[6])
-{
-	long ret;
-
-	switch (NR(e)) {
-	case SYS_munmap:
-		return mem_munmap(a[0], a[1]);
-	case SYS_mprotect:
-		return mem_mprotect(a[0], a[1], a[2]);
-	case SYS_madvise:
-		return mem_madvise(a[0], a[1], a[2]);
-	case SYS_brk:
-		return mem_brk(a[0]);
-	case SYS_mincore:
-		mem_kernel_write(a[2], PAGE_UP(a[1]) / PAGE);
-		return sys_pass(cpu, e, a);
-	}
-	ret = mem_mremap(a[0], a[1], a[2], a[3], a[4]);
-	if (ret == -ENOSYS) {
-		cpu->regs.rip -= 2;
-		unsupported(cpu, "mremap with old size 0x%lx and flags 0x%lx", a[1], a[3]);
-	}
-	return ret;
-}
 
 /* ---- /proc --------------------------------------------------------------- */
 

@@ -133,20 +133,25 @@ void sys_call(struct cpu *cpu)
 	uint64_t nr = r[0];
 	long args[6] = { r[7], r[6], r[2], r[10], r[8], r[9] };
 	const struct sys_entry *e;
+	bool proc_mem;
 	long ret;
 
 	st.syscalls++;
 	if (nr >= sys_table_size || !sys_table[nr].name)
 		unknown(cpu, nr);
 	e = &sys_table[nr];
-	if (e->file_written && fd_marked(args[e->file_written - 1]) == FD_PROC_MEM)
+	proc_mem = e->file_written && fd_marked(args[e->file_written - 1]) == FD_PROC_MEM;
+	if (proc_mem)
 		open_proc_mem(e, args);
 	if (!prepare(e, args))
 		ret = -EBADF;
+	else if (proc_mem && sys_proc_mem_write(e, args, &ret))
+		;
 	else if (e->fn)
 		ret = e->fn(cpu, e, args);
 	else
 		ret = sys_pass(cpu, e, args);
+	kwrite_end(cpu);
 
 	if (e->file_written && ret >= 0) {
 		int fd = args[e->file_written - 1];

@@ -46,9 +46,12 @@ extern const unsigned int sys_names_size;
 
 long sys_pass(struct cpu *cpu, const struct sys_entry *e, long args[6]);
 
-/* sys_special.c */
+/* sys_mem.c */
+bool sys_proc_mem_write(const struct sys_entry *e, const long a[6], long *ret);
 long sys_mmap_call(struct cpu *cpu, const struct sys_entry *e, long args[6]);
 long sys_mem_call(struct cpu *cpu, const struct sys_entry *e, long args[6]);
+
+/* sys_special.c */
 long sys_fd_call(struct cpu *cpu, const struct sys_entry *e, long args[6]);
 long sys_open_call(struct cpu *cpu, const struct sys_entry *e, long args[6]);
 long sys_readlink_call(struct cpu *cpu, const struct sys_entry *e, long args[6]);

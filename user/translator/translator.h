@@ -286,8 +286,17 @@ int mem_open_page(uint64_t gva);
 bool mem_private(uint64_t gva);		/* in a private view: KEEP is allowed */
 /* for the statistics: a guest address of a code-map page, or 0 */
 uint64_t mem_page_gva(uint64_t page);
-/* each view, for draining */
+/*
+ * The view whose ring all others share: for draining and for kicks. NULL before
+ * the start; another one in the child of a fork.
+ */
+struct codewp_view *mem_base_view(void);
 void mem_for_each_view(void (*fn)(struct codewp_view *view, void *arg), void *arg);
+/*
+ * A fault on guest memory out of the code cache: does the map allow the access
+ * now? (Another thread was changing the mapping.) Takes rt_lock.
+ */
+bool mem_fault_spurious(uint64_t addr, bool write);
 
 /*
  * Copies that fail instead of faulting. 0 or -EFAULT. guest_write() goes through
