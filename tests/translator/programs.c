@@ -200,9 +200,6 @@ static void unsupported_case(const char *which, const char *const word[])
 		unsupported_case(#which, word);				\
 	}
 
-UNSUPPORTED(calls_fork, "fork", "clone")
-UNSUPPORTED(calls_vfork, "vfork")
-UNSUPPORTED(calls_execve, "execve")
 UNSUPPORTED(handler_synchronous, "signal", "SIGSEGV")
 UNSUPPORTED(handler_raised, "signal", "SIGUSR1")
 UNSUPPORTED(handler_asynchronous, "signal", "SIGALRM")
@@ -474,8 +471,8 @@ static const struct { const char *name; void (*fn)(void); } built_in[] = {
 #define T(fn) { #fn, fn }
 	T(refuses_missing_program), T(refuses_not_executable), T(refuses_script),
 	T(refuses_other_elf), T(refuses_truncated_elf),
-	T(unsupported_calls_fork), T(unsupported_calls_vfork),
-	T(unsupported_calls_execve), T(unsupported_handler_synchronous),
+	T(unsupported_calls_fork),
+	T(unsupported_handler_synchronous),
 	T(unsupported_handler_raised), T(unsupported_handler_asynchronous),
 	T(unsupported_unknown_syscall), T(unsupported_int_0x80), T(unsupported_undecodable),
 	T(smc_modes_differ_as_documented), T(stats_count_traps),

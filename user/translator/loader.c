@@ -72,7 +72,7 @@ static void read_headers(int fd, const char *path, struct image *im)
 	if (n < 0)
 		bad(126, "cannot read %s: %s", path, strerror(errno));
 	if (n >= 2 && !memcmp(&im->eh, "#!", 2))
-		bad(126, "%s is a script; run its interpreter instead", path);
+		bad(126, "%s is a script that does not say what runs it", path);
 	if (n < SELFMAG || memcmp(im->eh.e_ident, ELFMAG, SELFMAG))
 		bad(126, "%s is not an ELF file", path);
 	if (n < (ssize_t)sizeof(Elf32_Ehdr))
@@ -353,7 +353,7 @@ static uint64_t build_stack(const struct image *prog, const struct image *interp
 
 /**
  * loader_load() - make the guest's process image
- * @fd: the program, open for reading; closed here
+ * @fd: the program, open for reading
  * @path: its name, for AT_EXECFN and messages
  * @argv: arguments, NULL terminated
  * @envp: environment, NULL terminated
@@ -370,12 +370,11 @@ void loader_load(int fd, const char *path, char **argv, char **envp,
 
 	read_headers(fd, path, &prog);
 	map_image(fd, path, &prog, false);
-	close(fd);
 	if (prog.interp) {
 		fd = open(prog.interp, O_RDONLY | O_CLOEXEC);
 		if (fd < 0)
-			bad(126, "interpreter %s of %s: %s", prog.interp, path,
-			    strerror(errno));
+			bad(errno == ENOENT ? 127 : 126, "its interpreter %s: %s", prog.interp,
+			    errno == ENOENT ? "not found" : strerror(errno));
 		read_headers(fd, prog.interp, &interp);
 		map_image(fd, prog.interp, &interp, true);
 		close(fd);

@@ -59,6 +59,17 @@ int log_open(const char *path)
 	return 0;
 }
 
+void log_open_fd(int fd)
+{
+	log_fd = fd;
+	log_on = true;
+}
+
+int log_descriptor(void)
+{
+	return log_on && log_fd != rt.stderr_fd ? log_fd : -1;
+}
+
 void log_close(void)
 {
 	if (log_on)

@@ -37,3 +37,8 @@ WEAK void signal_unblock(struct cpu *cpu)
 	uint64_t none = 0;
 	raw_syscall(SYS_rt_sigprocmask, SIG_SETMASK, (long)&none, 0, 8, 0, 0);
 }
+WEAK void signal_exec_begin(struct cpu *cpu)
+{
+	signal_unblock(cpu);
+}
+WEAK void signal_exec_failed(struct cpu *cpu) { }

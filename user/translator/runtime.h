@@ -17,9 +17,9 @@ struct runtime {
 	bool stats;
 	bool exiting;		/* the end has begun: no second one */
 	bool started;		/* guest code has run */
-	bool follow;		/* programs that the guest executes are translated */
 	int self_fd;		/* guarded: our own program, for exec */
-	char *inherit;		/* settings for programs that the guest executes */
+	int exe_fd;		/* guarded: the guest's program */
+	char **argv;		/* the guest's, as it was started */
 };
 
 extern struct runtime rt;
@@ -78,7 +78,7 @@ long fork_process(struct cpu *cpu, const struct clone_args *args);
 /*
  * exec.c: fd AT_FDCWD or a descriptor, path, argv and envp in guest memory. -errno;
  * it does not return when the program is there. In the new program the runtime
- * starts again, with rt.inherit (a line of text) in place of options.
+ * starts again, with --inherit (options.h) in place of options.
  */
 long exec_call(struct cpu *cpu, int fd, uint64_t path, uint64_t argv, uint64_t envp,
 	       int flags);
@@ -133,7 +133,9 @@ _Noreturn void signal_die(int sig);
 /* stats.c, log.c */
 void stats_print(int fd);
 int log_open(const char *path);
+void log_open_fd(int fd);	/* a guarded one, from before an exec */
 void log_flush(void);
+int log_descriptor(void);	/* -1: no log, or on stderr */
 void log_close(void);
 
 #endif /* CODEWP_RUNTIME_H */

@@ -301,6 +301,8 @@ const struct sys_entry sys_table[] = {
 	F(clone3, sys_clone_call, V, V),
 	F(fork, sys_clone_call),
 	F(vfork, sys_clone_call),
+	F(execve, sys_exec_call, IN, IN, IN),
+	F(execveat, sys_exec_call, FD, IN, IN, IN, V),
 	F(exit, sys_exit_call, V),
 	F(exit_group, sys_exit_call, V),
 };

@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+/*
+ * The command line, and --inherit=TEXT, by which codewp-run hands its settings to
+ * itself when the guest executes a program: KEY or KEY=VALUE, with commas between
+ * them. TEXT is no interface; the two are always the same binary.
+ */
+#include "options.h"
+#include "runtime.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define CACHE_BYTES	(64UL << 20)
+#define CACHE_MAX	(512UL << 20)
+
+struct settings settings = {
+	.core.cache_bytes = CACHE_BYTES,
+	.log_fd = -1,
+	.program_fd = -1,
+};
+
+static const char usage[] =
+"Usage: codewp-run [OPTION]... [--] PROGRAM [ARG]...\n"
+"Run an x86-64 program by translating it, and keep the translations true when\n"
+"it changes its own code.\n"
+"\n"
+"  --backend=NAME        auto, kmod, uffd or mprotect (default: auto)\n"
+"  --smc=MODE            precise: a store into the running block takes effect at\n"
+"                        the next instruction (default); imprecise: when the\n"
+"                        block is done\n"
+"  --stats               print statistics to stderr at the end\n"
+"  --log[=FILE]          a line for each translated block, to FILE or stderr\n"
+"  --max-insns=N         at most N guest instructions in a block\n"
+"  --no-chain            never jump from block to block directly\n"
+"  --cache-size=MIB      size of the code cache (default: 64)\n"
+"  --exec=MODE           programs that the program executes: follow: translate\n"
+"                        them, too (default); native: let them go\n"
+"  -h, --help            this text\n"
+"      --version         the version\n"
+"\n"
+"Exit status: the program's; 127 when it is not found, 126 when it cannot be\n"
+"run, 70 when it needs what is not supported, 125 when the translator cannot\n"
+"start.\n";
+
+enum { OPT_BACKEND = 256, OPT_SMC, OPT_STATS, OPT_LOG, OPT_INSNS, OPT_NO_CHAIN,
+       OPT_CACHE, OPT_EXEC, OPT_VERSION, OPT_INHERIT };
+
+static const struct option options[] = {
+	{ "backend", required_argument, NULL, OPT_BACKEND },
+	{ "smc", required_argument, NULL, OPT_SMC },
+	{ "stats", no_argument, NULL, OPT_STATS },
+	{ "log", optional_argument, NULL, OPT_LOG },
+	{ "max-insns", required_argument, NULL, OPT_INSNS },
+	{ "no-chain", no_argument, NULL, OPT_NO_CHAIN },
+	{ "cache-size", required_argument, NULL, OPT_CACHE },
+	{ "exec", required_argument, NULL, OPT_EXEC },
+	{ "inherit", required_argument, NULL, OPT_INHERIT },
+	{ "help", no_argument, NULL, 'h' },
+	{ "version", no_argument, NULL, OPT_VERSION },
+	{ 0 }
+};
+
+static unsigned long number(const char *name, const char *s, unsigned long max)
+{
+	char *end;
+	unsigned long n;
+
+	errno = 0;
+	n = strtoul(s, &end, 0);
+	if (errno || end == s || *end || *s == '-' || !n || n > max)
+		die("--%s: \"%s\" is not a number from 1 to %lu", name, s, max);
+	return n;
+}
+
+static void set_option(int c, const char *arg)
+{
+	struct settings *set = &settings;
+	int b;
+
+	switch (c) {
+	case OPT_BACKEND:
+		b = codewp_backend_parse(arg);
+		if (b < 0)
+			die("--backend: \"%s\" is none of auto, kmod, uffd, mprotect", arg);
+		set->backend = b;
+		break;
+	case OPT_SMC:
+		if (!strcmp(arg, "imprecise"))
+			set->core.imprecise = true;
+		else if (!strcmp(arg, "precise"))
+			set->core.imprecise = false;
+		else
+			die("--smc: \"%s\" is neither precise nor imprecise", arg);
+		break;
+	case OPT_STATS:
+		rt.stats = true;
+		break;
+	case OPT_LOG:
+		set->log = true;
+		set->log_path = arg;
+		break;
+	case OPT_INSNS:
+		set->core.max_insns = number("max-insns", arg, 4096);
+		break;
+	case OPT_NO_CHAIN:
+		set->core.no_chain = true;
+		break;
+	case OPT_CACHE:
+		set->core.cache_bytes = number("cache-size", arg, CACHE_MAX >> 20) << 20;
+		break;
+	case OPT_EXEC:
+		if (!strcmp(arg, "native"))
+			set->native_exec = true;
+		else if (!strcmp(arg, "follow"))
+			set->native_exec = false;
+		else
+			die("--exec: \"%s\" is neither follow nor native", arg);
+		break;
+	}
+}
+
+/* ---- from one codewp-run to the next --------------------------------------- */
+
+static bool inherit_own(const char *key, const char *value)
+{
+	if (!strcmp(key, "log-fd"))
+		settings.log_fd = atoi(value);
+	else if (!strcmp(key, "program-fd"))
+		settings.program_fd = atoi(value);
+	else if (!strcmp(key, "read-implies-exec"))
+		settings.read_implies_exec = true;
+	else if (!strcmp(key, "not-first"))
+		rt.first = false;
+	else
+		return false;
+	return true;
+}
+
+static void inherit(char *text)
+{
+	char *key, *value;
+
+	settings.inherited = true;
+	while ((key = strsep(&text, ","))) {
+		const struct option *o = options;
+
+		value = strchr(key, '=');
+		if (value)
+			*value++ = 0;
+		if (inherit_own(key, value ?: ""))
+			continue;
+		while (o->name && strcmp(o->name, key))
+			o++;
+		if (!o->name || (o->has_arg == required_argument && !value))
+			die("--inherit: \"%s\" is not understood", key);
+		set_option(o->val, value);
+	}
+}
+
+/**
+ * options_inherit() - what --inherit shall say
+ * @buf: for the text
+ * @size: of buf
+ * @set: the settings of the program to come
+ *
+ * Return: its length, or -1 if it does not fit.
+ */
+int options_inherit(char *buf, size_t size, const struct settings *set)
+{
+	size_t n = 0;
+
+#define ADD(...) do {						\
+	n += snprintf(buf + n, size - n, __VA_ARGS__);		\
+	if (n >= size)						\
+		return -1;					\
+} while (0)
+	ADD("cache-size=%zu", set->core.cache_bytes >> 20);
+	if (set->backend != CODEWP_AUTO)
+		ADD(",backend=%s", codewp_backend_info(the_ctx)->name);
+	if (set->core.imprecise)
+		ADD(",smc=imprecise");
+	if (set->core.max_insns)
+		ADD(",max-insns=%zu", set->core.max_insns);
+	if (set->core.no_chain)
+		ADD(",no-chain");
+	if (set->native_exec)
+		ADD(",exec=native");
+	if (rt.stats && rt.first)
+		ADD(",stats");
+	if (!rt.first)
+		ADD(",not-first");
+	if (set->log_fd >= 0)
+		ADD(",log-fd=%d", set->log_fd);
+	if (set->program_fd >= 0)
+		ADD(",program-fd=%d", set->program_fd);
+	if (set->read_implies_exec)
+		ADD(",read-implies-exec");
+#undef ADD
+	return n;
+}
+
+/* ---- the command line ------------------------------------------------------- */
+
+void options_parse(int argc, char **argv)
+{
+	int c;
+
+	while ((c = getopt_long(argc, argv, "+h", options, NULL)) != -1) {
+		switch (c) {
+		case OPT_VERSION:
+			puts("codewp-run 0.1");
+			exit(0);
+		case 'h':
+			fputs(usage, stdout);
+			exit(0);
+		case OPT_INHERIT:
+			inherit(optarg);
+			/* The program's name and its arguments follow, or none at all. */
+			if (optind >= argc)
+				die("--inherit: no program");
+			settings.program = argv[optind];
+			settings.argv = argv + optind + 1;
+			return;
+		case '?':
+			fputs("Try 'codewp-run --help'.\n", stderr);
+			exit(125);
+		default:
+			set_option(c, optarg);
+		}
+	}
+	if (optind == argc) {
+		fputs(usage, stderr);
+		exit(125);
+	}
+	settings.argv = argv + optind;
+	settings.program = argv[optind];
+}
