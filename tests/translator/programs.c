@@ -471,7 +471,7 @@ static const struct { const char *name; void (*fn)(void); } built_in[] = {
 #define T(fn) { #fn, fn }
 	T(refuses_missing_program), T(refuses_not_executable), T(refuses_script),
 	T(refuses_other_elf), T(refuses_truncated_elf),
-	T(unsupported_calls_fork),
+	
 	T(unsupported_handler_synchronous),
 	T(unsupported_handler_raised), T(unsupported_handler_asynchronous),
 	T(unsupported_unknown_syscall), T(unsupported_int_0x80), T(unsupported_undecodable),
