@@ -38,7 +38,7 @@
 #include <unistd.h>
 
 #include "gen.h"
-#include "../translator/programs.h"
+#include "../translator/spawn.h"
 
 #define LEARN_SEED 0xc0de
 #define TEST_SEED 20240229

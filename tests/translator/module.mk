@@ -11,7 +11,13 @@ TT_STATIC := smc_stores smc_places smc_flow smc_syscalls insns
 TT_PROGS := $(addprefix $(TT)/guest/,$(TT_STATIC) smc_stack smc_stack-dynamic \
 	smc_flow-dynamic smc_places-pie insns-pie insns-dynamic insns-static-pie \
 	app_libc app_libc-static app_pcre2 app_ffi app_exceptions app_status \
-	app_unsupported)
+	app_unsupported app_two_maps)
+# Their cases say "needs", and are skipped without.
+TT_REAL_PROGS := $(addprefix $(TT)/guest/,$(if $(wildcard /usr/bin/go),app_go) \
+	$(if $(wildcard /usr/bin/rustc),app_rust) \
+	$(addprefix app_sanitized-,$(if $(wildcard /usr/lib/x86_64-linux-gnu/libasan.so.*),asan) \
+		$(if $(wildcard /usr/lib/x86_64-linux-gnu/libubsan.so.*),ubsan) \
+		$(if $(wildcard /usr/lib/x86_64-linux-gnu/libtsan.so.*),tsan)))
 # The table leaves out what is zero.
 CFLAGS_table := -Wno-missing-field-initializers
 TT_DATA := $(addprefix $(TT)/data/,$(notdir $(wildcard tests/translator/data/*)))
@@ -53,6 +59,27 @@ $(TT)/guest/app_status: $(TT_OBJ)/app_status.o
 $(TT)/guest/app_unsupported: $(TT_OBJ)/app_unsupported.o $(TT_GUEST)
 	$(call tt_link,-lpthread)
 
+$(TT)/guest/app_two_maps: $(TT_OBJ)/app_two_maps.o
+	$(call tt_link,-lpthread)
+
+$(TT)/guest/app_sanitized-%: tests/translator/app_sanitized.c
+	$(call msg,CC,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE -O1 -g -w -fsanitize=$(tt_san_$*) -o $@ $<
+tt_san_asan := address
+tt_san_ubsan := undefined
+tt_san_tsan := thread
+
+# No library is fetched: what is used comes with the compilers.
+$(TT)/guest/app_go: tests/translator/app_go.go
+	$(call msg,GO,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)GO111MODULE=off GOCACHE=$(abspath $(TT_OBJ))/go-cache CGO_ENABLED=0 /usr/bin/go build -o $@ $<
+$(TT)/guest/app_rust: tests/translator/app_rust.rs
+	$(call msg,RUSTC,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)/usr/bin/rustc -O -o $@ $<
+
 $(TT)/guest/app_exceptions: tests/translator/app_exceptions.cc
 	$(call msg,CXX,$@)
 	$(Q)mkdir -p $(@D)
@@ -62,10 +89,22 @@ $(TT)/data/%: tests/translator/data/%
 	$(Q)mkdir -p $(@D)
 	$(Q)cp $< $@
 
+TT_DRIVER := $(TT_OBJ)/compare.o $(TT_OBJ)/spawn.o $(TEST_LIB)
 $(TT)/programs-uffd $(TT)/programs-mprotect $(TT)/programs-kmod: \
-		$(TT_OBJ)/programs.o $(TT_OBJ)/table.o $(TT_OBJ)/spawn.o $(TEST_LIB) \
+		$(TT_OBJ)/programs.o $(TT_OBJ)/table.o $(TT_DRIVER) \
 		| $(TT_PROGS) $(TT_DATA) $(BUILD)/bin/codewp-run
 	$(call tt_link,)
 
-TESTS_HOST += $(TT)/programs-uffd $(TT)/programs-mprotect
-TESTS_VM += $(TT)/programs-kmod
+# ---- real programs: one script per case, and what they need built ----
+
+TT_REAL := $(addprefix $(TT)/real/,$(notdir $(wildcard tests/translator/real/*)))
+$(TT)/real/%: tests/translator/real/%
+	$(Q)mkdir -p $(@D)
+	$(Q)cp -p $< $@
+
+$(TT)/real-uffd $(TT)/real-mprotect $(TT)/real-kmod: $(TT_OBJ)/real.o $(TT_DRIVER) \
+		| $(TT_PROGS) $(TT_REAL_PROGS) $(TT_REAL) $(TT_DATA) $(BUILD)/bin/codewp-run
+	$(call tt_link,)
+
+TESTS_HOST += $(TT)/programs-uffd $(TT)/programs-mprotect $(TT)/real-uffd $(TT)/real-mprotect
+TESTS_VM += $(TT)/programs-kmod $(TT)/real-kmod

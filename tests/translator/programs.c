@@ -2,16 +2,12 @@
 /*
  * The driver of the translator's tests: runs every guest program and every
  * program of the table natively and under codewp-run, and compares standard
- * output, standard error and exit status. The backend is what follows the last
- * '-' of its own name (programs-uffd, ...).
+ * output, standard error and exit status (compare.c).
  *
- * It finds codewp-run and the guest programs relative to itself. More options
- * for codewp-run come from the environment: CODEWP_RUN_OPTS="--max-insns=1".
  * Tests are made at run time, one per case; they are selected by substring, as
  * in every test program.
  */
 #include <dirent.h>
-#include <elf.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdarg.h>
@@ -30,70 +26,7 @@ struct run_test {
 	void (*fn)(void);
 };
 
-static char top[PATH_MAX];		/* build/ */
-static char guests[PATH_MAX + 32], data[PATH_MAX + 32];
-static char runner[PATH_MAX + 32], backend_opt[64], scratch[64], words[80];
-static const char *backend;
-
-/* --- running ------------------------------------------------------------------- */
-
-/* Put "codewp-run options --" before a command. Returns the new vector. */
-static char **translated(char *const argv[], const char *extra)
-{
-	static char *v[64], opts[512];
-	const char *env = getenv("CODEWP_RUN_OPTS");
-	int n = 0;
-
-	v[n++] = runner;
-	v[n++] = backend_opt;
-	snprintf(opts, sizeof(opts), "%s", env ? env : "");
-	for (char *s = strtok(opts, " "); s && n < 20; s = strtok(NULL, " "))
-		v[n++] = s;
-	if (extra)
-		v[n++] = (char *)extra;
-	v[n++] = "--";
-	for (int i = 0; argv[i] && n < 63; i++)
-		v[n++] = argv[i];
-	v[n] = NULL;
-	return v;
-}
-
-static void run(char *const argv[], const char *in, unsigned int seconds, struct result *r)
-{
-	int err = spawn_wait(argv, in, seconds, r);
-
-	if (err)
-		TEST_FAIL("cannot start %s: %s", argv[0], strerror(-err));
-}
-
-/* The first line that differs, for the message. */
-static void first_difference(const char *what, const char *want, const char *got)
-{
-	const char *w = want, *g = got;
-	int line = 1;
-
-	for (; *w && *w == *g; w++, g++)
-		line += *w == '\n';
-	while (w > want && w[-1] != '\n')
-		w--, g--;
-	TEST_FAIL("%s differs in line %d: native '%.*s', translated '%.*s'", what, line,
-		  (int)strcspn(w, "\n") > 120 ? 120 : (int)strcspn(w, "\n"), w,
-		  (int)strcspn(g, "\n") > 120 ? 120 : (int)strcspn(g, "\n"), g);
-}
-
-static void same(const struct result *n, const struct result *t)
-{
-	if (t->timeout)
-		TEST_FAIL("translated, it did not end in time; native status %d; said '%.200s'",
-			  n->status, t->err);
-	if (t->status != n->status)
-		TEST_FAIL("native status %d, translated %d; out '%.100s' err '%.250s'", n->status,
-			  t->status, t->out_size > 100 ? t->out + t->out_size - 100 : t->out, t->err);
-	if (t->out_size != n->out_size || memcmp(t->out, n->out, n->out_size))
-		first_difference("stdout", n->out, t->out);
-	if (t->err_size != n->err_size || memcmp(t->err, n->err, n->err_size))
-		first_difference("stderr", n->err, t->err);
-}
+static char words[80];
 
 /* @D, @W, @G in an argument */
 static char *expand(const char *s)
@@ -103,8 +36,8 @@ static char *expand(const char *s)
 
 	if (!s)
 		return NULL;
-	with = !at ? NULL : at[1] == 'D' ? data : at[1] == 'W' ? words :
-	       at[1] == 'G' ? guests : NULL;
+	with = !at ? NULL : at[1] == 'D' ? tt.data : at[1] == 'W' ? words :
+	       at[1] == 'G' ? tt.guests : NULL;
 	if (!with)
 		return strdup(s);
 	if (asprintf(&out, "%.*s%s%s", (int)(at - s), s, with, at + 2) < 0)
@@ -139,7 +72,7 @@ static void run_guest_case(const struct run_test *rt)
 	unsigned int seconds = strcmp(rt->which, "--all") ? 30 : 90;
 	struct result n, t;
 
-	snprintf(path, sizeof(path), "%s/%s", guests, rt->guest);
+	snprintf(path, sizeof(path), "%s/%s", tt.guests, rt->guest);
 	run(argv, NULL, seconds, &n);
 	if (!strncmp(rt->which, "dies_", 5) && !n.status)
 		SKIP("natively it does not die here: an emulated CPU?");
@@ -155,19 +88,7 @@ static void run_guest_case(const struct run_test *rt)
 
 static void guest_command(char *path, size_t size, const char *name)
 {
-	snprintf(path, size, "%s/%s", guests, name);
-}
-
-/* The last line of its stderr, without the newline. */
-static char *one_line(struct result *r)
-{
-	char *nl = memchr(r->err, '\n', r->err_size);
-
-	if (nl && nl[1])
-		TEST_FAIL("more than one line: '%.300s'", r->err);
-	if (nl)
-		*nl = 0;
-	return r->err;
+	snprintf(path, size, "%s/%s", tt.guests, name);
 }
 
 static void unsupported_case(const char *which, const char *const word[])
@@ -206,101 +127,6 @@ UNSUPPORTED(handler_asynchronous, "signal", "SIGALRM")
 UNSUPPORTED(unknown_syscall, "9999")
 UNSUPPORTED(int_0x80, "int 0x80", "int $0x80", "0x80")
 UNSUPPORTED(undecodable, "instruction", "decode", "0f 04")
-
-/* A file with that content, mode, in the scratch directory. */
-static char *file_of(const char *name, const void *bytes, size_t size, mode_t mode)
-{
-	char *path;
-	int fd;
-
-	if (asprintf(&path, "%s/%s", scratch, name) < 0)
-		exit(1);
-	fd = open(path, O_CREAT | O_TRUNC | O_WRONLY, 0600);
-	ASSERT_GE(fd, 0);
-	ASSERT_EQ(write(fd, bytes, size), (ssize_t)size);
-	ASSERT_EQ(fchmod(fd, mode), 0);
-	close(fd);
-	return path;
-}
-
-static void refused(char *path, int status, const char *word)
-{
-	char *argv[] = { path, NULL };
-	struct result t;
-	char *line;
-
-	run(translated(argv, NULL), NULL, 20, &t);
-	if (t.timeout || t.status != status || t.out_size)
-		TEST_FAIL("status %d, not %d; '%.100s' '%.200s'", t.status, status, t.out, t.err);
-	line = one_line(&t);
-	if (strncmp(line, "codewp run: ", 12) || (word && !strcasestr(line, word)))
-		TEST_FAIL("line without '%s': '%.200s'", word, line);
-}
-
-static size_t read_guest(const char *name, char *buf, size_t size)
-{
-	char path[PATH_MAX + 128];
-	ssize_t n;
-	int fd;
-
-	guest_command(path, sizeof(path), name);
-	fd = open(path, O_RDONLY);
-	ASSERT_GE(fd, 0);
-	n = read(fd, buf, size);
-	ASSERT_GT(n, 0);
-	close(fd);
-	return n;
-}
-
-static void refuses_missing_program(void)
-{
-	refused("/nonexistent/program", 127, "/nonexistent/program");
-	refused("no-such-program-in-path", 127, "no-such-program-in-path");
-}
-
-static void refuses_not_executable(void)
-{
-	static char buf[8 << 20];
-	size_t n = read_guest("app_status", buf, sizeof(buf));
-
-	refused(file_of("noexec", buf, n, 0600), 126, "permission");
-	refused(scratch, 126, NULL);
-}
-
-static void refuses_script(void)
-{
-	refused(file_of("script", "#!/bin/sh\necho no\n", 18, 0700), 126, NULL);
-	refused(file_of("text", "just text, long enough to be read as a header, is it not? "
-			"It is a few more bytes than an ELF header has.\n", 105, 0700), 126, NULL);
-	refused(file_of("empty", "", 0, 0700), 126, NULL);
-}
-
-static void refuses_other_elf(void)
-{
-	static char buf[8 << 20];
-	size_t n = read_guest("app_status", buf, sizeof(buf));
-	Elf64_Ehdr *h = (Elf64_Ehdr *)buf;
-
-	h->e_ident[EI_CLASS] = ELFCLASS32;
-	h->e_machine = EM_386;
-	/* known, and not supported yet, rather than not executable */
-	refused(file_of("elf32", buf, n, 0700), 70, "32-bit");
-	h->e_ident[EI_CLASS] = ELFCLASS64;
-	h->e_machine = EM_AARCH64;
-	refused(file_of("arm", buf, n, 0700), 126, NULL);
-	h->e_machine = EM_X86_64;
-	h->e_type = ET_REL;
-	refused(file_of("object", buf, n, 0700), 126, NULL);
-}
-
-static void refuses_truncated_elf(void)
-{
-	static char buf[8 << 20];
-
-	read_guest("app_status", buf, sizeof(buf));
-	refused(file_of("cut40", buf, 40, 0700), 126, NULL);
-	refused(file_of("cut100", buf, 100, 0700), 126, NULL);
-}
 
 /* The number behind "codewp-stat: NAME " on stderr, or -1. */
 static long long stat_value(const char *err, const char *name)
@@ -395,7 +221,7 @@ static void guest_memory_not_executable(void)
 		dup2(in[0], 0);
 		dup2(out[1], 1);
 		close(in[1]);
-		execv(runner, translated(argv, NULL));
+		execv(tt.runner, translated(argv, NULL));
 		_exit(127);
 	}
 	ASSERT_EQ(write(in[1], "x", 1), 1);
@@ -412,7 +238,7 @@ static void guest_memory_not_executable(void)
 		if (perm[2] != 'x')
 			continue;
 		/* its own text, its cache, and what the kernel puts there */
-		if (strstr(line, runner) || strstr(line, "[vdso]") ||
+		if (strstr(line, tt.runner) || strstr(line, "[vdso]") ||
 		    strstr(line, "[vsyscall]"))
 			continue;
 		if (file || strstr(line, "["))
@@ -433,7 +259,7 @@ static void log_names_blocks(void)
 	int n = 0;
 	FILE *f;
 
-	snprintf(path, sizeof(path), "%s/log", scratch);
+	snprintf(path, sizeof(path), "%s/log", tt.scratch);
 	snprintf(opt, sizeof(opt), "--log=%s", path);
 	run_case("insns", "jump_tables", opt, &t);
 	f = fopen(path, "r");
@@ -469,9 +295,6 @@ static void small_code_cache(void)
 
 static const struct { const char *name; void (*fn)(void); } built_in[] = {
 #define T(fn) { #fn, fn }
-	T(refuses_missing_program), T(refuses_not_executable), T(refuses_script),
-	T(refuses_other_elf), T(refuses_truncated_elf),
-	
 	T(unsupported_handler_synchronous),
 	T(unsupported_handler_raised), T(unsupported_handler_asynchronous),
 	T(unsupported_unknown_syscall), T(unsupported_int_0x80), T(unsupported_undecodable),
@@ -534,7 +357,7 @@ static int add_guest(const char *guest)
 	char path[PATH_MAX + 128], *argv[] = { path, "--list", NULL };
 	struct result r;
 
-	snprintf(path, sizeof(path), "%s/%s", guests, guest);
+	snprintf(path, sizeof(path), "%s/%s", tt.guests, guest);
 	if (spawn_wait(argv, NULL, 20, &r) || r.status || !r.out_size) {
 		fprintf(stderr, "%s --list: status %d\n", path, r.status);
 		return -1;
@@ -558,71 +381,15 @@ static int add_guest(const char *guest)
 	return 0;
 }
 
-/* Words, deterministic, about 100 KB; and the same, packed. */
-static int write_words(void)
-{
-	static const char *const w[] = {
-		"the", "quick", "brown", "fox", "jumps", "over", "lazy", "dog", "and", "fix",
-		"dig", "fog", "apple", "banana", "zebra", "Quartz", "of", "a", "Xenon", "end",
-	};
-	char cmd[1024];
-	unsigned int x = 1;
-	FILE *f = fopen(words, "w");
-
-	if (!f)
-		return -1;
-	for (int line = 0; line < 3000; line++) {
-		fprintf(f, "%d %u", line % 97, x >> 16 & 1023);
-		for (int i = 0; i < 5; i++) {
-			x = x * 1103515245 + 12345;
-			fprintf(f, " %s", w[(x >> 16) % 20]);
-		}
-		fputc('\n', f);
-	}
-	if (fclose(f))
-		return -1;
-	/* whatever of these is missing here leaves an empty file */
-	snprintf(cmd, sizeof(cmd), "exec 2>/dev/null; gzip -n -c %s >%s.gz; bzip2 -c %s >%s.bz2;"
-		 "xz -1 -c %s >%s.xz", words, words, words, words, words, words);
-	return system(cmd) < 0 ? -1 : 0;
-}
-
-static void clean_up(void)
-{
-	char cmd[128];
-
-	snprintf(cmd, sizeof(cmd), "rm -rf %s", scratch);
-	if (system(cmd))
-		fprintf(stderr, "could not remove %s\n", scratch);
-}
-
 int main(int argc, char **argv)
 {
-	ssize_t n = readlink("/proc/self/exe", top, sizeof(top) - 1);
 	int status;
 
-	/* build/tests/translator/programs-BACKEND */
-	for (int i = 0; n > 0 && i < 3; i++) {
-		char *slash = strrchr(top, '/');
-
-		if (!slash)
-			return 1;
-		*slash = 0;
-	}
-	snprintf(guests, sizeof(guests), "%s/tests/translator/guest", top);
-	snprintf(data, sizeof(data), "%s/tests/translator/data", top);
-	/* CODEWP_RUN: another one than the build's */
-	snprintf(runner, sizeof(runner), "%s%s", getenv("CODEWP_RUN") ?: top,
-		 getenv("CODEWP_RUN") ? "" : "/bin/codewp-run");
-	backend = strrchr(argv[0], '-');
-	backend = backend ? backend + 1 : "auto";
-	snprintf(backend_opt, sizeof(backend_opt), "--backend=%s", backend);
-	snprintf(scratch, sizeof(scratch), "/tmp/codewp-programs.XXXXXX");
-	if (!mkdtemp(scratch))
+	if (tt_setup(argv[0], "codewp-programs"))
 		return 1;
-	snprintf(words, sizeof(words), "%s/words", scratch);
-	if (write_words()) {
-		clean_up();
+	snprintf(words, sizeof(words), "%s/words", tt.scratch);
+	if (write_words(words)) {
+		tt_clean_up();
 		return 1;
 	}
 	/* a known environment; nothing of it may change what programs print */
@@ -638,10 +405,10 @@ int main(int argc, char **argv)
 		if (getenv("CODEWP_VM") && strchr(guest_prog[i], '-'))
 			continue;
 		else if (add_guest(guest_prog[i])) {
-			clean_up();
+			tt_clean_up();
 			return 1;
 		}
 	status = test_main(argc, argv);
-	clean_up();
+	tt_clean_up();
 	return status;
 }

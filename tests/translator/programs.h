@@ -1,29 +1,52 @@
 /* SPDX-License-Identifier: GPL-2.0 OR MIT */
 /*
- * The driver's parts: running a command with a time limit (spawn.c), and the
- * table of ordinary programs (table.c).
+ * What the drivers share: running a command with a time limit (spawn.c), running
+ * it both ways and comparing (compare.c), the table of small commands (table.c).
  */
 #ifndef PROGRAMS_H
 #define PROGRAMS_H
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 
-struct result {
-	int status;		/* exit status, or 128 + signal */
-	bool timeout;
-	char *out, *err;	/* what it wrote; malloc'ed, a NUL behind */
-	size_t out_size, err_size;
+#include "spawn.h"
+
+/* What a driver knows about its place; tt_setup() fills it in. */
+struct tt {
+	char top[PATH_MAX];			/* build/ */
+	char guests[PATH_MAX + 32], data[PATH_MAX + 32];
+	char runner[PATH_MAX + 32];		/* codewp-run */
+	const char *backend;
+	char backend_opt[64];
+	char scratch[64];			/* a directory of its own */
 };
 
+extern struct tt tt;
+
+int tt_setup(const char *argv0, const char *name);	/* 0, or -1 */
+void tt_clean_up(void);
+
 /*
- * Run argv[0] (a path, or a name in PATH) with its stdin from the file named
- * (NULL: /dev/null; "|FILE": the file through a pipe), in the current
- * directory, for at most the given number of seconds (times TEST_SCALE).
- * Returns 0, or -errno when it could not even be started.
+ * Put "codewp-run options [extra] --" before a command. The vector is static:
+ * the next call writes over it.
  */
-int spawn_wait(char *const argv[], const char *in, unsigned int seconds, struct result *r);
-void result_free(struct result *r);
+char **translated(char *const argv[], const char *extra);
+
+/* spawn_wait() that fails the test if nothing can be started. */
+void run(char *const argv[], const char *in, unsigned int seconds, struct result *r);
+
+/* Fail the test unless the translated run said and returned what the native did. */
+void same(const struct result *n, const struct result *t);
+
+/* The only line of its stderr, without the newline; more fail the test. */
+char *one_line(struct result *r);
+
+/*
+ * Write a text of about 100 KB, always the same, to that path; and packed by
+ * gzip, bzip2 and xz beside it. Returns 0, or -1.
+ */
+int write_words(const char *words);
 
 /*
  * One program to be run natively and translated. In args: @D is the directory

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -17,7 +18,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "programs.h"
+#include "spawn.h"
 
 static void slurp(int fd, char **buf, size_t *size)
 {
@@ -78,6 +79,36 @@ static void child(char *const argv[], int in, int out, int err)
 	_exit(127);
 }
 
+/*
+ * What the command left behind: whoever has no parent any more became our child
+ * (a subreaper's), in whatever process group it is.
+ */
+static void end_orphans(void)
+{
+	char path[64], buf[4096];
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/children", gettid());
+	for (int tries = 0; tries < 1000; tries++) {
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		n = fd < 0 ? 0 : read(fd, buf, sizeof(buf) - 1);
+		if (fd >= 0)
+			close(fd);
+		if (n <= 0)
+			return;
+		buf[n] = 0;
+		for (char *s = buf, *end; *s; s = end + strspn(end, " \n")) {
+			pid_t pid = strtol(s, &end, 10);
+
+			if (end == s)
+				break;
+			kill(pid, SIGKILL);
+			waitpid(pid, NULL, 0);
+		}
+	}
+}
+
 int spawn_wait(char *const argv[], const char *in, unsigned int seconds, struct result *r)
 {
 	const char *scale = getenv("TEST_SCALE");
@@ -94,6 +125,7 @@ int spawn_wait(char *const argv[], const char *in, unsigned int seconds, struct 
 	err = memfd_create("err", MFD_CLOEXEC);
 	if (infd < 0 || out < 0 || err < 0)
 		return -errno;
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	pid = fork();
 	if (!pid)
 		child(argv, infd, out, err);
@@ -111,6 +143,7 @@ int spawn_wait(char *const argv[], const char *in, unsigned int seconds, struct 
 		close(pidfd);
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		;
+	end_orphans();
 	r->status = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 	slurp(out, &r->out, &r->out_size);
 	slurp(err, &r->err, &r->err_size);
