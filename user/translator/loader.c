@@ -264,7 +264,7 @@ static size_t count(char **v)
 }
 
 static uint64_t build_stack(const struct image *prog, const struct image *interp,
-			    const char *path, char **argv, char **envp)
+			    const char *path, char **argv, char **envp, uint64_t vdso)
 {
 	static const int same[] = { AT_HWCAP, AT_CLKTCK, AT_UID, AT_EUID, AT_GID,
 				    AT_EGID, AT_SECURE, AT_HWCAP2, 51 /* AT_MINSIGSTKSZ */ };
@@ -332,6 +332,8 @@ static uint64_t build_stack(const struct image *prog, const struct image *interp
 	AUX(AT_RANDOM, sp);
 	AUX(AT_EXECFN, execfn);
 	AUX(AT_PLATFORM, platform);
+	if (vdso)
+		AUX(AT_SYSINFO_EHDR, vdso);
 	AUX(AT_NULL, 0);
 #undef AUX
 
@@ -384,7 +386,8 @@ void loader_load(int fd, const char *path, char **argv, char **envp,
 	if (prog.eh.e_type == ET_DYN && !prog.interp)
 		brk = DYN_BASE;
 	mem_set_brk(brk + random_pages(13));
-	img->sp = build_stack(&prog, prog.interp ? &interp : NULL, path, argv, envp);
+	img->sp = build_stack(&prog, prog.interp ? &interp : NULL, path, argv, envp,
+			      vdso_add());
 	img->entry = prog.interp ? interp.entry : prog.entry;
 	free(prog.ph);
 	free(interp.ph);

@@ -39,6 +39,8 @@ struct guest_image {
 void loader_load(int fd, const char *path, char **argv, char **envp,
 		 struct guest_image *img);
 
+uint64_t vdso_add(void);		/* vdso.c */
+
 /* ---- threads and processes: thread.c, fork.c, exec.c ----------------------- */
 
 /*
