@@ -343,7 +343,8 @@ static struct run_test *add(enum kind kind, const char *fmt, ...)
 static const char *const guest_prog[] = {
 	"insns", "insns-pie", "insns-dynamic", "insns-static-pie", "app_libc", "app_libc-static",
 	"smc_stores", "smc_places", "smc_places-pie", "smc_stack", "smc_stack-dynamic",
-	"smc_flow", "smc_flow-dynamic", "smc_syscalls",
+	"smc_flow", "smc_flow-dynamic", "smc_syscalls", "proc_threads", "proc_threads-static",
+	"proc_fork",
 };
 
 /*
