@@ -84,6 +84,7 @@ int map_reserve(size_t more);			/* room for more entries: 0 or -ENOMEM */
 void map_add(const struct region *r);		/* room was reserved; range is free */
 void map_remove(uint64_t start, uint64_t end);	/* only forgets */
 void map_set_prot(uint64_t start, uint64_t end, int prot);
+void map_advise_fork(uint64_t start, uint64_t end, int advice);	/* MADV_*FORK */
 bool map_covers(uint64_t start, uint64_t end);	/* no hole */
 bool map_free(uint64_t start, uint64_t end);	/* nothing of the guest there */
 bool map_uses(const struct mview *mv);

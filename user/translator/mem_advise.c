@@ -15,42 +15,94 @@
 #ifndef MADV_SOFT_OFFLINE
 #define MADV_SOFT_OFFLINE 101
 #endif
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
+
+/* Memory that is private to the guest, and shared memory to the kernel. */
+static long advise_private_view(struct region *r, uint64_t start, uint64_t end, int advice)
+{
+	switch (advice) {
+	case MADV_DONTNEED:
+	case MADV_DONTNEED_LOCKED:
+	case MADV_FREE:
+		/* It reads as zero afterwards. */
+		mem_forget_code(start, end);
+		return view_punch(r->mv, r->voff + start - r->start, end - start);
+	case MADV_REMOVE:
+		return -EINVAL;
+	case MADV_MERGEABLE:
+	case MADV_UNMERGEABLE:
+		/* Anonymous memory might be merged; this is not. */
+		return 0;
+	case MADV_DONTFORK:
+	case MADV_DOFORK:
+	case MADV_WIPEONFORK:
+	case MADV_KEEPONFORK:
+		/* The view itself never goes to a child: mem_fork.c does this. */
+		return 0;
+	}
+	return 1;
+}
+
+/* 1: it is the kernel's to do. */
+static long advise_view(struct region *r, uint64_t start, uint64_t end, int advice)
+{
+	long ret = 1;
+
+	if (r->kind == R_PVIEW)
+		ret = advise_private_view(r, start, end, advice);
+	if (ret != 1)
+		return ret;
+	switch (advice) {
+	case MADV_REMOVE:
+		if (!(r->prot & PROT_WRITE) || r->no_write)
+			return -EACCES;
+		/* Code may have been made from another mapping of it. */
+		mem_forget_file(r->dev, r->ino);
+		return view_punch(r->mv, r->voff + start - r->start, end - start);
+	case MADV_HUGEPAGE:
+	case MADV_NOHUGEPAGE:
+	case MADV_COLLAPSE:
+		/* Pages are armed one by one. */
+		return 0;
+	case MADV_POPULATE_WRITE:
+		if (!(r->prot & PROT_WRITE))
+			return -EINVAL;
+		/* A write would trap; reading makes the pages all the same. */
+		return raw_syscall(SYS_madvise, start, end - start, MADV_POPULATE_READ, 0, 0, 0);
+	}
+	return 1;
+}
 
 static long advise_part(struct region *r, uint64_t start, uint64_t end, int advice)
 {
-	uint64_t voff = r->voff + start - r->start;
+	long ret = 1;
 
-	switch (advice) {
-	case MADV_DONTNEED:
-	case MADV_FREE:
-		if (r->kind == R_PVIEW) {
-			/* Private memory reads as zero afterwards. */
-			mem_forget_code(start, end);
-			return view_punch(r->mv, voff, end - start);
-		}
-		if (r->kind != R_SHM)
-			mem_forget_code(start, end);
-		break;
-	case MADV_REMOVE:
+	if (mem_is_view(r))
+		ret = advise_view(r, start, end, advice);
+	else if (advice == MADV_DONTNEED || advice == MADV_DONTNEED_LOCKED ||
+		 advice == MADV_FREE || advice == MADV_REMOVE)
 		mem_forget_code(start, end);
-		if (r->kind == R_SHM && r->prot & PROT_WRITE) {
-			/* Code may have been made from another mapping of it. */
+	if (ret == 1)
+		ret = raw_syscall(SYS_madvise, start, end - start, advice, 0, 0, 0);
+	if (ret)
+		return ret;
+	switch (advice) {
+	case MADV_REMOVE:
+		if (r->kind == R_SHARED)
 			mem_forget_file(r->dev, r->ino);
-			return view_punch(r->mv, voff, end - start);
-		}
 		break;
-	case MADV_HUGEPAGE:
-	case MADV_NOHUGEPAGE:
-	case MADV_MERGEABLE:
-	case MADV_UNMERGEABLE:
+	case MADV_DONTFORK:
+	case MADV_DOFORK:
 	case MADV_WIPEONFORK:
 	case MADV_KEEPONFORK:
-		/* Advice for anonymous memory; for what was it, it is only advice. */
-		if (r->kind == R_PVIEW && advice != MADV_WIPEONFORK)
-			return 0;
+		if (map_reserve(4))
+			return -ENOMEM;
+		map_advise_fork(start, end, advice);
 		break;
 	}
-	return raw_syscall(SYS_madvise, start, end - start, advice, 0, 0, 0);
+	return 0;
 }
 
 long mem_madvise(uint64_t addr, uint64_t len, int advice)

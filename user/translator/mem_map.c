@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 static struct region *map;
 static size_t nr, cap;
@@ -146,17 +147,36 @@ void map_remove(uint64_t start, uint64_t end)
 	delete_range(i, map_split(end));
 }
 
+/* [i, last) may have become alike. */
+static void merge_range(size_t i, size_t last)
+{
+	/* From the top, so that indices below stay what they are. */
+	while (last-- > i)
+		try_merge(last);
+	if (i)
+		try_merge(i - 1);
+}
+
 void map_set_prot(uint64_t start, uint64_t end, int prot)
 {
 	size_t i = map_split(start), last = map_split(end);
 
 	for (size_t k = i; k < last; k++)
 		map[k].prot = prot;
-	/* From the top, so that indices below stay what they are. */
-	while (last-- > i)
-		try_merge(last);
-	if (i)
-		try_merge(i - 1);
+	merge_range(i, last);
+}
+
+void map_advise_fork(uint64_t start, uint64_t end, int advice)
+{
+	size_t i = map_split(start), last = map_split(end);
+
+	for (size_t k = i; k < last; k++) {
+		if (advice == MADV_DONTFORK || advice == MADV_DOFORK)
+			map[k].dontfork = advice == MADV_DONTFORK;
+		else
+			map[k].wipe = advice == MADV_WIPEONFORK;
+	}
+	merge_range(i, last);
 }
 
 bool map_covers(uint64_t start, uint64_t end)

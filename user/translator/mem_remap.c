@@ -33,44 +33,67 @@ static bool one_mapping(uint64_t start, uint64_t end)
 	return true;
 }
 
-/* Move [start, start + len), one region each, to a place reserved at to. */
-static long move_parts(uint64_t start, uint64_t len, uint64_t to)
+/* The pages of one region to a place reserved at to. */
+static long move_part(const struct region *n, uint64_t to, bool stay)
+{
+	uint64_t len = n->end - n->start;
+	void *addr = (void *)to;
+	long ret;
+
+	if (!mem_is_view(n))
+		return raw_syscall(SYS_mremap, n->start, len, len, MREMAP_MAYMOVE |
+				   MREMAP_FIXED | (stay ? MREMAP_DONTUNMAP : 0), to, 0);
+	/* The pages are the view's: map them there, unmap them here. */
+	ret = codewp_map(n->mv->view, &addr, len, n->voff, host_prot(n->prot),
+			 MAP_FIXED | MAP_NORESERVE);
+	if (ret || (stay && n->kind == R_SHM))
+		return ret;
+	ret = codewp_unmap(the_ctx, (void *)n->start, len);
+	if (!ret && stay)
+		ret = raw_syscall(SYS_mmap, n->start, len, host_prot(n->prot), MAP_PRIVATE |
+				  MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0);
+	return ret;
+}
+
+/*
+ * Move [start, start + len), one region each, to a place reserved at to. stay:
+ * empty mappings remain, and of shared memory the same.
+ */
+static long move_parts(uint64_t start, uint64_t len, uint64_t to, bool stay)
 {
 	uint64_t end = start + len;
+	struct region *r, n;
+	long ret;
 
 	mem_forget_code(start, end);
-	for (size_t i = map_split(start); ;) {
-		struct region *r = map_index(i), n;
-		void *addr;
-		long ret;
-
-		if (!r || r->start >= end)
-			return 0;
-		n = *r;
-		if (mem_is_view(r)) {
-			/* The pages are the view's: map them there, unmap them here. */
-			addr = (void *)to;
-			ret = codewp_map(n.mv->view, &addr, n.end - n.start, n.voff,
-					 host_prot(n.prot), MAP_FIXED | MAP_NORESERVE);
-			if (!ret)
-				ret = codewp_unmap(the_ctx, (void *)n.start,
-						   n.end - n.start);
-		} else {
-			ret = raw_syscall(SYS_mremap, n.start, n.end - n.start,
-					  n.end - n.start, MREMAP_MAYMOVE | MREMAP_FIXED,
-					  to, 0);
-		}
+	map_split(start);
+	while ((r = map_next(start)) && r->start < end) {
+		if (map_reserve(8))
+			return -ENOMEM;
+		n = *map_next(start);
+		ret = move_part(&n, to, stay);
 		if (ret < 0)
 			return ret;
-		map_remove(n.start, n.end);
 		len = n.end - n.start;
+		start = n.end;
+		if (!stay)
+			map_remove(n.start, n.end);
+		if (stay && n.kind == R_PVIEW) {
+			struct region old = n;
+
+			map_remove(n.start, n.end);
+			old.kind = R_ANON;
+			old.mv = NULL;
+			old.code = false;
+			map_add(&old);
+		}
 		n.start = to;
 		n.end = to + len;
+		n.code = false;
 		map_add(&n);
 		to += len;
-		/* Where it was is shifted by what was inserted below it. */
-		i = map_split(start);
 	}
+	return 0;
 }
 
 /* Append more of the same kind at [at, at + len), which is reserved or free. */
@@ -147,11 +170,12 @@ static long duplicate(uint64_t addr, uint64_t len, int flags, uint64_t new_addr)
 /**
  * mem_mremap() - mremap of the guest
  *
- * Return: the new address or -errno. -ENOSYS: a use that is not supported.
+ * Return: the new address or -errno.
  */
 long mem_mremap(uint64_t addr, uint64_t old_len, uint64_t new_len, int flags,
 		uint64_t new_addr)
 {
+	bool stay = flags & MREMAP_DONTUNMAP;
 	uint64_t end, grow, to;
 	struct region last, *r;
 	long ret;
@@ -164,9 +188,8 @@ long mem_mremap(uint64_t addr, uint64_t old_len, uint64_t new_len, int flags,
 	new_len = PAGE_UP(new_len);
 	if (!new_len || new_len > TASK_END || addr > TASK_END || old_len > TASK_END - addr)
 		return -EINVAL;
-	/* DONTUNMAP is for users of userfaultfd, which the guest cannot have. */
-	if (flags & MREMAP_DONTUNMAP)
-		return -ENOSYS;
+	if (stay && (!(flags & MREMAP_MAYMOVE) || old_len != new_len))
+		return -EINVAL;
 	if (map_reserve(16))
 		return -ENOMEM;
 
@@ -189,7 +212,7 @@ long mem_mremap(uint64_t addr, uint64_t old_len, uint64_t new_len, int flags,
 	if (!one_mapping(addr, end))
 		return -EFAULT;
 	grow = new_len - old_len;
-	if (!grow && !(flags & MREMAP_FIXED))
+	if (!grow && !(flags & MREMAP_FIXED) && !stay)
 		return addr;
 
 	r = map_at(end - 1);
@@ -211,9 +234,11 @@ long mem_mremap(uint64_t addr, uint64_t old_len, uint64_t new_len, int flags,
 			return ret;
 		}
 		last.foff += addr - last.start;
-		map_remove(addr, end);
+		if (!stay)
+			map_remove(addr, end);
 		last.start = ret;
 		last.end = ret + new_len;
+		last.code = false;
 		map_add(&last);
 		return ret;
 	}
@@ -226,7 +251,7 @@ long mem_mremap(uint64_t addr, uint64_t old_len, uint64_t new_len, int flags,
 	}
 	last.end = end;
 	if (!(flags & MREMAP_FIXED)) {
-		ret = extend(&last, end, grow, MAP_FIXED_NOREPLACE);
+		ret = grow ? extend(&last, end, grow, MAP_FIXED_NOREPLACE) : -ENOMEM;
 		if (!ret)
 			return addr;
 		if (!(flags & MREMAP_MAYMOVE))
@@ -250,7 +275,7 @@ long mem_mremap(uint64_t addr, uint64_t old_len, uint64_t new_len, int flags,
 	map_split(end);
 	ret = grow ? extend(&last, to + old_len, grow, MAP_FIXED) : 0;
 	if (!ret)
-		ret = move_parts(addr, old_len, to);
+		ret = move_parts(addr, old_len, to, stay);
 	if (!ret)
 		return to;
 	/* What was moved is lost, as natively when a move fails half-way. */
