@@ -173,7 +173,9 @@ static long exec_native(struct cpu *cpu, const struct call *c)
 	if (mem_read_implies_exec)
 		personality(personality(0xffffffff) | READ_IMPLIES_EXEC);
 	signal_exec_begin(cpu);
+	mem_limit_real(true);
 	ret = raw_syscall(SYS_execveat, c->dirfd, (long)c->path, c->argv, c->envp, c->flags, 0);
+	mem_limit_real(false);
 	signal_exec_failed(cpu);
 	if (mem_read_implies_exec)
 		personality(personality(0xffffffff) & ~READ_IMPLIES_EXEC);

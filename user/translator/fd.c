@@ -11,6 +11,7 @@
  * Used by the guest's thread only.
  */
 #include "fd.h"
+#include "mem.h"
 #include "raw_syscall.h"
 
 #include <errno.h>
@@ -178,6 +179,9 @@ long fd_sys_prlimit(int pid, unsigned int what, const struct rlimit *new_lim,
 	struct rlimit was = guest, lim;
 	long ret;
 
+	ret = pid && pid != getpid() ? -ENOSYS : mem_sys_prlimit(what, new_lim, old_lim);
+	if (ret != -ENOSYS)
+		return ret;
 	if (what != RLIMIT_NOFILE)
 		return raw_syscall(SYS_prlimit64, pid, what, (long)new_lim,
 				   (long)old_lim, 0, 0);

@@ -154,6 +154,10 @@ int mem_code_page(uint64_t gva, struct mem_code *mc)
 	mc->gen = 0;
 	mc->fault_sig = 0;
 	mc->fault_code = SEGV_MAPERR;
+	if (!r) {
+		map_grown(gva, gva + PAGE);
+		r = map_at(gva);
+	}
 	if (!r)
 		return 0;
 	if (!(r->prot & PROT_EXEC)) {

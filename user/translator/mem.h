@@ -13,6 +13,7 @@
 #define CODEWP_MEM_H
 
 #include "translator.h"
+#include <sys/resource.h>
 #include <sys/types.h>
 
 #define PAGE 4096UL
@@ -71,6 +72,7 @@ struct region {
 	bool no_view;		/* ANON of a stack, or of huge pages: never promoted */
 	bool dontfork, wipe;	/* MADV_DONTFORK, MADV_WIPEONFORK */
 	bool foreign;		/* mapped by the host: the guest cannot change it */
+	bool grows;		/* MAP_GROWSDOWN */
 	bool sysv;		/* SHARED: a segment of shmat(), ino is its number */
 	const char *name;	/* foreign: for /proc/self/maps */
 };
@@ -80,6 +82,7 @@ struct region *map_at(uint64_t addr);		/* the one that holds addr, or NULL */
 struct region *map_next(uint64_t addr);		/* the first that ends after addr */
 size_t map_split(uint64_t addr);		/* index of the first at or above addr */
 struct region *map_index(size_t i);		/* NULL past the end */
+void map_grown(uint64_t start, uint64_t end);	/* MAP_GROWSDOWN: as far as they are */
 int map_reserve(size_t more);			/* room for more entries: 0 or -ENOMEM */
 void map_add(const struct region *r);		/* room was reserved; range is free */
 void map_remove(uint64_t start, uint64_t end);	/* only forgets */
@@ -146,6 +149,19 @@ long mem_mremap(uint64_t addr, uint64_t old_len, uint64_t new_len, int flags,
 		uint64_t new_addr);
 long mem_madvise(uint64_t addr, uint64_t len, int advice);
 long mem_brk(uint64_t addr);
+long mem_shmat(int id, uint64_t addr, int flags);	/* mem_shm.c */
+long mem_shmdt(uint64_t addr);
+long mem_remap_file_pages(uint64_t start, uint64_t len, int prot, uint64_t pgoff);
+
+/* mem_limit.c */
+void mem_limit_init(void);
+int mem_limit_save(char *buf, size_t size);
+bool mem_limit_load(const char *text);
+void mem_limit_real(bool real);
+long mem_limit_add(uint64_t start, uint64_t len, bool data);
+long mem_limit_data(uint64_t start, uint64_t len);
+long mem_sys_prlimit(unsigned int what, const struct rlimit *new_lim,
+		     struct rlimit *old_lim);
 
 /* For the loader. */
 void mem_set_brk(uint64_t start);

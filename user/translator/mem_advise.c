@@ -56,11 +56,10 @@ static long advise_view(struct region *r, uint64_t start, uint64_t end, int advi
 		return ret;
 	switch (advice) {
 	case MADV_REMOVE:
-		if (!(r->prot & PROT_WRITE) || r->no_write)
-			return -EACCES;
 		/* Code may have been made from another mapping of it. */
 		mem_forget_file(r->dev, r->ino);
-		return view_punch(r->mv, r->voff + start - r->start, end - start);
+		ret = codewp_disarm(r->mv->view, r->voff + start - r->start, end - start);
+		return ret ? ret : 1;
 	case MADV_HUGEPAGE:
 	case MADV_NOHUGEPAGE:
 	case MADV_COLLAPSE:

@@ -2,18 +2,21 @@
 /*
  * The map of the guest's address space: a sorted array of regions.
  *
- * Owns the array and nothing else: no system call is made here, and whatever a
- * region points to is its caller's. rt_lock is held.
+ * Owns the array and nothing else: nothing is mapped here, and whatever a region
+ * points to is its caller's. rt_lock is held.
  */
 #include "mem.h"
+#include "raw_syscall.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 
 static struct region *map;
 static size_t nr, cap;
+static bool may_grow;		/* some region has grows set, or had */
 
 /* Index of the first region that ends after addr. No libc: runs in upcalls. */
 static size_t lower(uint64_t addr)
@@ -98,6 +101,31 @@ size_t map_split(uint64_t addr)
 	return i + 1;
 }
 
+/* Is anything mapped at this page? */
+static bool page_there(uint64_t addr)
+{
+	unsigned char vec;
+
+	return !raw_syscall(SYS_mincore, addr, PAGE, (long)&vec, 0, 0, 0);
+}
+
+/*
+ * A mapping with MAP_GROWSDOWN is as low as its lowest access; the kernel has let
+ * it grow. Take that over for those that may reach into [start, end).
+ */
+void map_grown(uint64_t start, uint64_t end)
+{
+	for (size_t i = lower(start); may_grow && i < nr; i++) {
+		uint64_t low = i ? map[i - 1].end : 0;
+
+		if (map[i].grows)
+			while (map[i].start > low && page_there(map[i].start - PAGE))
+				map[i].start -= PAGE;
+		if (map[i].start >= end)
+			return;
+	}
+}
+
 static bool can_merge(const struct region *a, const struct region *b)
 {
 	uint64_t d = b->start - a->start;
@@ -107,7 +135,7 @@ static bool can_merge(const struct region *a, const struct region *b)
 	    a->checked != b->checked || a->no_write != b->no_write ||
 	    a->no_exec != b->no_exec || a->noreserve != b->noreserve ||
 	    a->no_view != b->no_view || a->dontfork != b->dontfork || a->wipe != b->wipe ||
-	    a->foreign || b->foreign || a->sysv != b->sysv)
+	    a->foreign || b->foreign || a->sysv != b->sysv || b->grows)
 		return false;
 	switch (a->kind) {
 	case R_ANON:
@@ -134,6 +162,7 @@ void map_add(const struct region *r)
 {
 	size_t i = lower(r->start);
 
+	may_grow |= r->grows;
 	insert_at(i, r);
 	try_merge(i);
 	if (i)

@@ -171,6 +171,7 @@ bool mem_fault_spurious(uint64_t addr, bool write)
 		return false;
 	if (!mine)
 		rt_lock();
+	map_grown(addr, addr + 1);
 	r = map_at(addr);
 	/* Below a stack there is less than its region says. */
 	ok = r && r->kind != R_STACK &&

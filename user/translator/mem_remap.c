@@ -25,7 +25,7 @@ static bool one_mapping(uint64_t start, uint64_t end)
 	for (n = r; n && n->start < end; n = map_next(n->end)) {
 		bool anon = n->kind == R_ANON || n->kind == R_PVIEW;
 
-		if (n->prot != r->prot)
+		if (n->prot != r->prot || n->foreign)
 			return false;
 		if (!(r->kind == R_ANON || r->kind == R_PVIEW) ? n != r : !anon)
 			return false;
@@ -217,6 +217,10 @@ long mem_mremap(uint64_t addr, uint64_t old_len, uint64_t new_len, int flags,
 
 	r = map_at(end - 1);
 	last = *r;
+	ret = mem_limit_add(0, stay ? new_len : grow, last.prot & PROT_WRITE &&
+			    last.kind != R_SHM && last.kind != R_SHARED);
+	if (ret)
+		return ret;
 	if (r->kind == R_FILE || r->kind == R_SHARED || r->kind == R_STACK ||
 	    r->kind == R_BRK) {
 		/* One region, that the kernel can handle by itself. */

@@ -71,6 +71,7 @@ int mem_claim(uint64_t start, uint64_t end)
 	struct region *r;
 	long ret;
 
+	map_grown(start, end);
 	while (at < end) {
 		uint64_t stop;
 
@@ -242,6 +243,9 @@ long mem_mmap(uint64_t addr, uint64_t len, int prot, int flags, int fd, uint64_t
 		return -EINVAL;
 	if (fixed && (addr > TASK_END || len > TASK_END - addr))
 		return -ENOMEM;
+	ret = mem_limit_add(fixed ? addr : 0, len, !shared && prot & PROT_WRITE);
+	if (ret)
+		return ret;
 	if (!anon) {
 		err = file_info(fd, &fi);
 		if (err)
@@ -258,6 +262,7 @@ long mem_mmap(uint64_t addr, uint64_t len, int prot, int flags, int fd, uint64_t
 	r.dev = fi.dev;
 	r.ino = fi.ino;
 	r.noreserve = flags & MAP_NORESERVE;
+	r.grows = flags & MAP_GROWSDOWN;
 	r.no_view = flags & (MAP_STACK | MAP_GROWSDOWN | MAP_HUGETLB);
 	if (!shared)
 		r.kind = anon ? flags & MAP_HUGETLB ? R_SHARED : R_ANON : R_FILE;
@@ -335,6 +340,7 @@ long mem_munmap(uint64_t addr, uint64_t len)
 	len = PAGE_UP(len);
 	if (map_reserve(4))
 		return -ENOMEM;
+	map_grown(addr, addr + len);
 	map_split(addr);
 	map_split(addr + len);
 	mem_release(addr, addr + len, true);
@@ -355,6 +361,9 @@ static long protect_part(struct region *r, uint64_t start, uint64_t end, int pro
 		return -EACCES;
 	if (guest == r->prot && !extra)
 		return 0;
+	if (guest & ~r->prot & PROT_WRITE && r->kind != R_SHM && r->kind != R_SHARED &&
+	    mem_limit_data(start, end - start))
+		return -ENOMEM;
 	/* Before it becomes writable and executable. If it cannot be moved now, its
 	 * blocks check themselves.
 	 */
@@ -388,13 +397,14 @@ long mem_mprotect(uint64_t addr, uint64_t len, int prot)
 	if (!len || len > TASK_END - addr)
 		return -ENOMEM;
 	end = addr + len;
+	map_grown(addr, end);
 	if (extra) {
 		struct region *r = map_at(addr);
 
 		if (!r)
 			return -ENOMEM;
 		/* From the lowest page of a stack that is there so far. */
-		if (r->kind == R_STACK && extra == PROT_GROWSDOWN) {
+		if ((r->kind == R_STACK || r->grows) && extra == PROT_GROWSDOWN) {
 			long ret = raw_syscall(SYS_mprotect, addr, len,
 					       host_prot(prot & 7) | extra, 0, 0, 0);
 
@@ -442,12 +452,8 @@ void mem_set_brk(uint64_t start)
 long mem_brk(uint64_t addr)
 {
 	uint64_t old = PAGE_UP(brk_now), new = PAGE_UP(addr);
-	struct rlimit lim;
 
 	if (addr < brk_start || addr > TASK_END)
-		return brk_now;
-	if (!raw_syscall(SYS_prlimit64, 0, RLIMIT_DATA, 0, (long)&lim, 0, 0) &&
-	    addr - brk_start > lim.rlim_cur)
 		return brk_now;
 	if (new > old) {
 		struct region r = {
@@ -457,6 +463,7 @@ long mem_brk(uint64_t addr)
 		};
 
 		if (map_reserve(2) || !map_free(old, new) ||
+		    mem_limit_add(0, new - old, true) ||
 		    raw_syscall(SYS_mmap, old, new - old, PROT_READ | PROT_WRITE,
 				MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE,
 				-1, 0) < 0)

@@ -109,6 +109,7 @@ static int base_new(void)
  */
 int mem_init(void)
 {
+	mem_limit_init();
 	return base_new();
 }
 

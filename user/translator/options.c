@@ -5,6 +5,7 @@
  * them. TEXT is no interface; the two are always the same binary.
  */
 #include "options.h"
+#include "mem.h"
 #include "runtime.h"
 
 #include <errno.h>
@@ -130,6 +131,8 @@ static bool inherit_own(const char *key, const char *value)
 		settings.log_fd = atoi(value);
 	else if (!strcmp(key, "program-fd"))
 		settings.program_fd = atoi(value);
+	else if (!strcmp(key, "limits"))
+		return mem_limit_load(value);
 	else if (!strcmp(key, "read-implies-exec"))
 		settings.read_implies_exec = true;
 	else if (!strcmp(key, "not-first"))
@@ -170,6 +173,7 @@ static void inherit(char *text)
  */
 int options_inherit(char *buf, size_t size, const struct settings *set)
 {
+	char limits[80];
 	size_t n = 0;
 
 #define ADD(...) do {						\
@@ -178,6 +182,8 @@ int options_inherit(char *buf, size_t size, const struct settings *set)
 		return -1;					\
 } while (0)
 	ADD("cache-size=%zu", set->core.cache_bytes >> 20);
+	if (mem_limit_save(limits, sizeof(limits)))
+		ADD(",limits=%s", limits);
 	if (set->backend != CODEWP_AUTO)
 		ADD(",backend=%s", codewp_backend_info(the_ctx)->name);
 	if (set->core.imprecise)

@@ -41,6 +41,19 @@ static long locked_call(long nr, const long a[6])
 		return mem_madvise(a[0], a[1], a[2]);
 	case SYS_brk:
 		return mem_brk(a[0]);
+	case SYS_shmat:
+		return mem_shmat(a[0], a[1], a[2]);
+	case SYS_shmdt:
+		return mem_shmdt(a[0]);
+	/* Keys are not supported, as on a processor that has none. */
+	case SYS_pkey_mprotect:
+		return (int)a[3] == -1 ? mem_mprotect(a[0], a[1], a[2]) : -EINVAL;
+	case SYS_pkey_alloc:
+		return a[0] || a[1] & ~3L ? -EINVAL : -ENOSPC;
+	case SYS_pkey_free:
+		return -EINVAL;
+	case SYS_remap_file_pages:
+		return mem_remap_file_pages(a[0], a[1], a[2], a[3]);
 	}
 	return mem_mremap(a[0], a[1], a[2], a[3], a[4]);
 }

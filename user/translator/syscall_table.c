@@ -45,6 +45,15 @@ const struct sys_entry sys_table[] = {
 	S(mlockall, V),
 	S(munlockall),
 	S(membarrier, V, V, V),
+	F(remap_file_pages, sys_mem_call, V, V, V, V, V),
+	S(shmget, V, V, V),
+	F(shmat, sys_mem_call, V, V, V),
+	F(shmdt, sys_mem_call, V),
+	S(shmctl, V, V, OUT(112)),
+	F(pkey_mprotect, sys_mem_call, V, V, V, V),
+	F(pkey_alloc, sys_mem_call, V, V),
+	F(pkey_free, sys_mem_call, V),
+	F(userfaultfd, sys_none_call, V),
 
 	/* reading and writing */
 	S(read, FD, OUTN(2, 1), V),
