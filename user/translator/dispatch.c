@@ -237,18 +237,22 @@ enum cpu_exit core_run(struct cpu *cpu)
 			cpu->exit = CPU_STOP;
 			break;
 		}
+		rt_lock();
 		core_drain(cpu);
 		tb = (struct tb *)codemap_lookup(the_map, cpu->regs.rip, 0);
 		if (!tb) {
 			tb = block_translate(cpu, cpu->regs.rip);
-			if (!tb)
+			if (!tb) {
+				rt_unlock();
 				break;
+			}
 		}
 		if (cpu->last_tb)
 			chain(cpu->last_tb, cpu->last_slot, tb);
 		remember(cpu, tb);
 		cpu->last_tb = NULL;
 		cache_enter(cpu);
+		rt_unlock();
 		if (core_enter(cpu, tb->cm.entry) == LEAVE_EXIT)
 			break;
 	}

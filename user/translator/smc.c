@@ -343,9 +343,11 @@ void smc_upcall(struct cpu *cpu)
 		__asm__ volatile("rdfsbase %0" : "=r"(fs));
 	if (area->reason == CODEWP_REASON_TRAP) {
 		st.traps_upcall++;
+		rt_lock();
 		smc_trap(cpu, &cpu->regs, area->addr,
 			 mem_cookie_page(area->cookie, area->offset),
 			 area->state & CODEWP_PAGE_ARMED, fs, PROBE_HOW_UPCALL);
+		rt_unlock();
 	}
 	/* A kick, or one that came meanwhile: look at the ring at the next edge. */
 	if (area->reason == CODEWP_REASON_KICK || area->kicks)
@@ -360,8 +362,10 @@ static void smc_signal(struct codewp_trap *trap, void *arg)
 
 	cpu->in_cache = 0;
 	st.traps_signal++;
+	rt_lock();
 	smc_trap(cpu, trap->regs, trap->addr, mem_cookie_page(trap->cookie, trap->voff),
 		 trap->armed, cpu->guest_fs, PROBE_HOW_SIGNAL);
+	rt_unlock();
 	cpu->in_cache = in_cache;
 }
 
