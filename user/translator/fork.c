@@ -57,6 +57,7 @@ static void child(struct cpu *cpu, const struct clone_args *args, bool alone)
 	thread_forget_others(cpu);
 	rt.first = false;
 	rt.stats = false;
+	runtime_drop_stderr();
 
 	fd_open_begin();
 	err = mem_fork_child();

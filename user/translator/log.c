@@ -103,7 +103,7 @@ void say(const char *fmt, ...)
 		n = sizeof(line) - 2;
 	line[n++] = '\n';
 	/* In one write, so that it is one line also beside other writers. */
-	if (write(rt.stderr_fd, line, n) < 0)
+	if (write(runtime_stderr(), line, n) < 0)
 		return;
 }
 

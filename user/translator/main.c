@@ -22,6 +22,7 @@
 #include <sys/mman.h>
 #include <sys/personality.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -31,6 +32,28 @@ struct runtime rt = { .program = "?", .stderr_fd = 2, .first = true };
 struct codewp *the_ctx;
 
 static struct cpu cpu __attribute__((aligned(64)));
+
+/*
+ * A child gives its copy up: it may become a daemon, and whoever waits for the
+ * end of a pipe must not wait for us. So a child's is the guest's, while that is
+ * the same file still.
+ */
+void runtime_drop_stderr(void)
+{
+	if (rt.stderr_fd >= 0 && !(log_on && log_descriptor() < 0)) {
+		close(rt.stderr_fd);
+		rt.stderr_fd = -1;
+	}
+}
+
+int runtime_stderr(void)
+{
+	struct stat stb;
+
+	if (rt.stderr_fd >= 0 || fstat(2, &stb))
+		return rt.stderr_fd;
+	return stb.st_dev == rt.stderr_file.dev && stb.st_ino == rt.stderr_file.ino ? 2 : -1;
+}
 
 void runtime_end(void)
 {
@@ -86,12 +109,17 @@ static int open_self(void)
 static void open_descriptors(void)
 {
 	int err = fd_init();
+	struct stat stb;
 
 	if (err)
 		die("the hard limit on descriptors (ulimit -Hn) is too low");
 	fd_open_begin();
 	/* Without one, lines go nowhere: 2 will be a file of the guest's. */
 	rt.stderr_fd = fcntl(2, F_DUPFD_CLOEXEC, fd_first());
+	if (!fstat(2, &stb)) {
+		rt.stderr_file.dev = stb.st_dev;
+		rt.stderr_file.ino = stb.st_ino;
+	}
 	rt.self_fd = open_self();
 	fd_open_end();
 	if (rt.self_fd < 0)

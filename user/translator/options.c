@@ -198,6 +198,8 @@ int options_inherit(char *buf, size_t size, const struct settings *set)
 		ADD(",stats");
 	if (!rt.first)
 		ADD(",not-first");
+	if (set->log && !set->log_path)
+		ADD(",log");
 	if (set->log_fd >= 0)
 		ADD(",log-fd=%d", set->log_fd);
 	if (set->program_fd >= 0)

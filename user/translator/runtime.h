@@ -8,11 +8,14 @@
 
 #include "translator.h"
 
+#include <sys/types.h>
+
 /* main.c */
 struct runtime {
 	const char *program;	/* as the user typed it: for messages */
 	char exe[4096];		/* absolute path of the guest's program */
-	int stderr_fd;		/* guarded copy of the original stderr */
+	int stderr_fd;		/* guarded copy of the original stderr; -1: none */
+	struct { dev_t dev; ino_t ino; } stderr_file;
 	bool first;		/* the process that the user started, also after exec */
 	bool stats;
 	bool exiting;		/* the end has begun: no second one */
@@ -24,7 +27,10 @@ struct runtime {
 
 extern struct runtime rt;
 
-/* A line to the original stderr. */
+/* The original stderr, or -1 when this process does not have it any more. */
+int runtime_stderr(void);
+void runtime_drop_stderr(void);		/* in a child */
+/* A line to it. */
 void say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* The guest ends: statistics, log, then the kernel is told. */
 _Noreturn void runtime_exit(int status);
