@@ -62,5 +62,8 @@ int script_parse(char *buf, char **name, char **arg)
 	sep = word_end(*name, end);
 	*arg = *sep ? skip_blanks(sep, end) : NULL;
 	*sep = 0;
+	/* No name at all: the kernel looks up the current directory. */
+	if (!**name)
+		*name = ".";
 	return 1;
 }
