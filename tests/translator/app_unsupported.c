@@ -63,38 +63,6 @@ CASE(calls_execve)
 	beyond();
 }
 
-static void handler(int sig)
-{
-	beyond();
-}
-
-static volatile uintptr_t bad = 8;
-
-CASE(handler_synchronous)
-{
-	signal(SIGSEGV, handler);
-	before();
-	*(volatile int *)bad = 0;
-	beyond();
-}
-
-CASE(handler_raised)
-{
-	signal(SIGUSR1, handler);
-	before();
-	raise(SIGUSR1);
-	beyond();
-}
-
-CASE(handler_asynchronous)
-{
-	signal(SIGALRM, handler);
-	before();
-	alarm(1);
-	for (;;)	/* chained blocks only: it must be cut */
-		__asm__ volatile("");
-}
-
 CASE(unknown_syscall)
 {
 	before();

@@ -20,7 +20,7 @@ guest_copy_fault:			/* rcx: what is left */
 
 /* long guest_syscall(const volatile uint32_t *stop, long nr, const long args[6]) */
 	.globl	guest_syscall, guest_syscall_test, guest_syscall_insn
-	.globl	guest_syscall_stopped
+	.globl	guest_syscall_done, guest_syscall_stopped
 	.type	guest_syscall, @function
 guest_syscall:
 	push	%rbx
@@ -38,6 +38,7 @@ guest_syscall_test:
 	jne	guest_syscall_stopped
 guest_syscall_insn:
 	syscall
+guest_syscall_done:
 	pop	%rbx
 	ret
 guest_syscall_stopped:

@@ -172,11 +172,14 @@ static long exec_native(struct cpu *cpu, const struct call *c)
 
 	if (mem_read_implies_exec)
 		personality(personality(0xffffffff) | READ_IMPLIES_EXEC);
-	signal_exec_begin(cpu);
-	mem_limit_real(true);
-	ret = raw_syscall(SYS_execveat, c->dirfd, (long)c->path, c->argv, c->envp, c->flags, 0);
-	mem_limit_real(false);
-	signal_exec_failed(cpu);
+	ret = signal_exec_begin(cpu);
+	if (!ret) {
+		mem_limit_real(true);
+		ret = raw_syscall(SYS_execveat, c->dirfd, (long)c->path, c->argv, c->envp,
+				  c->flags, 0);
+		mem_limit_real(false);
+		signal_exec_failed(cpu);
+	}
 	if (mem_read_implies_exec)
 		personality(personality(0xffffffff) & ~READ_IMPLIES_EXEC);
 	return ret;
@@ -198,10 +201,12 @@ static long exec_translated(struct cpu *cpu, const struct call *c)
 	argv[1] = text;
 	argv[2] = c->name;
 	log_flush();
-	signal_exec_begin(cpu);
-	ret = raw_syscall(SYS_execveat, rt.self_fd, (long)"", (long)argv, c->envp,
-			  AT_EMPTY_PATH, 0);
-	signal_exec_failed(cpu);
+	ret = signal_exec_begin(cpu);
+	if (!ret) {
+		ret = raw_syscall(SYS_execveat, rt.self_fd, (long)"", (long)argv, c->envp,
+				  AT_EMPTY_PATH, 0);
+		signal_exec_failed(cpu);
+	}
 	if (set.program_fd >= 0)
 		close(set.program_fd);
 	if (set.log_fd >= 0)

@@ -32,25 +32,3 @@ WEAK void core_fork_child(struct cpu *cpu, bool alone)
 WEAK int mem_fork_prepare(void) { return -ENOMEM; }
 WEAK void mem_fork_done(void) { }
 WEAK int mem_fork_child(void) { return -ENOMEM; }
-WEAK int signal_clone(struct cpu *cpu, const struct cpu *from, uint64_t flags) { return 0; }
-WEAK int signal_thread_start(struct cpu *cpu) {
-	stack_t s = { .ss_sp = cpu->sigstack, .ss_size = 128 << 10 };
-	return sigaltstack(&s, 0);
-}
-WEAK void signal_thread_exit(struct cpu *cpu) { }
-WEAK void signal_fork_child(struct cpu *cpu, uint64_t flags) { }
-WEAK void signal_block_all(void)
-{
-	uint64_t all = ~0UL;
-	raw_syscall(SYS_rt_sigprocmask, SIG_SETMASK, (long)&all, 0, 8, 0, 0);
-}
-WEAK void signal_unblock(struct cpu *cpu)
-{
-	uint64_t none = 0;
-	raw_syscall(SYS_rt_sigprocmask, SIG_SETMASK, (long)&none, 0, 8, 0, 0);
-}
-WEAK void signal_exec_begin(struct cpu *cpu)
-{
-	signal_unblock(cpu);
-}
-WEAK void signal_exec_failed(struct cpu *cpu) { }

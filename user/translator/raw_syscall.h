@@ -7,7 +7,7 @@
 
 #include <stdint.h>
 
-#define ERESTARTSYS 512	/* guest_syscall() was stopped before it entered the kernel */
+#define ERESTARTSYS 512	/* to be made again after a signal: it has not happened */
 
 static inline long raw_syscall(long nr, long a, long b, long c, long d, long e, long f)
 {
@@ -25,10 +25,13 @@ static inline long raw_syscall(long nr, long a, long b, long c, long d, long e, 
 /*
  * The same for the guest, which may block: when *stop is set before the kernel
  * is entered, it returns -ERESTARTSYS instead. The master signal handler closes
- * the gap between test and entry by guest_syscall_test ... guest_syscall_insn.
+ * the gap between test and entry by guest_syscall_test ... guest_syscall_insn. A
+ * signal that interrupted the call leads to guest_syscall_insn, too, if the call is
+ * to be restarted, and else to guest_syscall_done.
  */
 long guest_syscall(const volatile uint32_t *stop, long nr, const long args[6]);
-extern const char guest_syscall_test[], guest_syscall_insn[], guest_syscall_stopped[];
+extern const char guest_syscall_test[], guest_syscall_insn[], guest_syscall_done[],
+		  guest_syscall_stopped[];
 
 /* copy.S: bytes not copied; the handler goes from insn to fault. */
 uint64_t guest_copy(void *dst, const void *src, uint64_t len);

@@ -117,12 +117,14 @@ void signal_unblock(struct cpu *cpu);
  * The process is about to execute a program: host dispositions and mask become
  * what it shall inherit; and back, when that failed.
  */
-void signal_exec_begin(struct cpu *cpu);
+long signal_exec_begin(struct cpu *cpu);		/* 0 or -ERESTARTSYS */
 void signal_exec_failed(struct cpu *cpu);
 /* rt_sigreturn: regs, vector state, mask from the guest's frame; ends the guest
  * by SIGSEGV if there is none.
  */
 void signal_return(struct cpu *cpu);
+/* At the end of every system call of the guest: its result, or -ERESTARTSYS. */
+long signal_call_done(struct cpu *cpu, long ret);
 
 /* the guest's calls; a result or -errno */
 long sig_action(struct cpu *cpu, uint64_t sig, uint64_t act, uint64_t old, uint64_t size);

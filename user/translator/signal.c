@@ -1,24 +1,32 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 /*
- * Signals: the one host handler behind all of them, and the guest's idea of
- * dispositions, masks and its alternate stack.
+ * Signals: the one host handler behind all of them, the queue between it and the
+ * guest, and what threads, forks and new programs do with dispositions and masks.
  *
  * The five signals that an instruction can raise always come to the master
- * handler; the others only while the guest has a handler of its own for them, so
- * that defaults and ignoring are the kernel's. Host frames are built on a stack
- * of the runtime, never on a guest's.
+ * handler and are never blocked for the host; the others come there only while the
+ * guest has a handler of its own for them, so that defaults, ignoring, masks,
+ * pending sets, and the order of delivery are the kernel's. Host frames are built
+ * on a stack of the runtime, never on a guest's.
  *
- * Owns the guest's dispositions (actions), its mask and its alternate stack. The
- * handler reads actions and writes cpu->sig_*; the guest's thread writes the
- * rest with its signals as they are, since each field is read only once.
+ * An asynchronous signal is only queued (cpu->sig_info) and waits for a cut.
+ * Until it is delivered its thread has all others blocked, so that what
+ * else comes stays with the kernel. Synchronous signals that somebody sends cannot be
+ * blocked: they have a place each, and while the guest blocks them they are held.
  *
- * Running a guest's handler is not done yet: the guest ends with a line.
+ * Owns cpu->sig_*, cpu->sigmask (with sigcall.c and sigframe.c) and the
+ * dispositions. Only the thread itself, with its handler, touches the former;
+ * the latter are written with rt_lock held. The handler takes no lock, but for a
+ * fault that was raised by guest code.
  */
+#include "signals.h"
 #include "mem.h"
 #include "raw_syscall.h"
 #include "runtime.h"
+#include "thread.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
@@ -26,25 +34,11 @@
 #include <ucontext.h>
 #include <unistd.h>
 
-#define BIT(sig)	(1UL << ((sig) - 1))
-#define SYNC_SIGNALS	(BIT(SIGSEGV) | BIT(SIGBUS) | BIT(SIGFPE) | BIT(SIGILL) | BIT(SIGTRAP))
-#define NEVER_BLOCKED	(BIT(SIGKILL) | BIT(SIGSTOP))
-#define NSIG_GUEST	64
-#define SA_RESTORER_FLAG 0x04000000UL
-#define SA_KNOWN	(SA_NOCLDSTOP | SA_NOCLDWAIT | SA_SIGINFO | 0x800UL | \
-			 SA_RESTORER_FLAG | SA_ONSTACK | SA_RESTART | SA_NODEFER | \
-			 (unsigned long)(unsigned int)SA_RESETHAND)
-#define ALT_STACK	(256UL << 10)
+#define SIGSTACK_FIRST	(256UL << 10)
+#define FLAG_RF		0x10000UL	/* the processor sets it in a fault's flags */
+#define MAX_RETRIES	1000	/* of one access that the map allows */
 
-struct ksigaction {
-	uint64_t handler, flags, restorer, mask;
-};
-
-static struct ksigaction actions[NSIG_GUEST + 1];
-static uint64_t guest_mask;
-static uint64_t held;		/* sent to us while the guest blocks them: SYNC_SIGNALS only */
-static stack_t guest_alt = { .ss_flags = SS_DISABLE };
-static struct cpu *the_cpu;
+static struct sighand first_sighand = { .refs = 1 };
 
 /* signal_entry.S */
 void signal_entry(void);
@@ -53,28 +47,84 @@ extern uint8_t signal_fsgsbase;
 uint8_t signal_fsgsbase;
 void signal_master(int sig, siginfo_t *info, ucontext_t *uc);
 
-static long host_action(int sig, const struct ksigaction *act)
+/* ---- the host's side ------------------------------------------------------ */
+
+long sig_host_action(int sig, const struct ksigaction *act)
 {
 	return raw_syscall(SYS_rt_sigaction, sig, (long)act, 0, 8, 0, 0);
 }
 
-static long install(int sig, uint64_t flags)
+static bool is_sync(int sig)
 {
-	struct ksigaction act = {
+	return SYNC_SIGNALS & SIG_BIT(sig);
+}
+
+static bool has_handler(const struct ksigaction *act)
+{
+	return act->handler > 1;	/* neither SIG_DFL nor SIG_IGN */
+}
+
+long sig_host_install(int sig, const struct ksigaction *act)
+{
+	struct ksigaction host = {
 		.handler = (uint64_t)signal_entry,
-		.flags = SA_SIGINFO | SA_ONSTACK | SA_RESTORER_FLAG | flags,
+		.flags = SA_SIGINFO | SA_ONSTACK | SA_RESTORER_FLAG,
 		.restorer = (uint64_t)signal_restorer,
 		.mask = ~SYNC_SIGNALS,
 	};
 
-	return host_action(sig, &act);
+	if (is_sync(sig)) {
+		/*
+		 * NODEFER: a trap's handler may copy guest memory. RESTART: one that
+		 * is only held or ignored must not end a system call.
+		 */
+		host.flags |= SA_NODEFER;
+		if (!has_handler(act) || act->flags & SA_RESTART)
+			host.flags |= SA_RESTART;
+	} else {
+		if (!has_handler(act))
+			return sig_host_action(sig, act);
+		host.flags |= act->flags & (SA_RESTART | SA_NOCLDSTOP | SA_NOCLDWAIT);
+	}
+	return sig_host_action(sig, &host);
 }
 
-static long host_mask(uint64_t mask)
+static void host_mask(uint64_t mask)
 {
-	mask &= ~SYNC_SIGNALS;
-	return raw_syscall(SYS_rt_sigprocmask, SIG_SETMASK, (long)&mask, 0, 8, 0, 0);
+	raw_syscall(SYS_rt_sigprocmask, SIG_SETMASK, (long)&mask, 0, 8, 0, 0);
 }
+
+void signal_block_all(void)
+{
+	host_mask(~0UL);
+}
+
+/* What the host's mask is while nothing special goes on. */
+static uint64_t usual_mask(const struct cpu *cpu)
+{
+	uint64_t mask = cpu->sig_pending & ~SYNC_SIGNALS ? ~0UL : cpu->sigmask;
+
+	return mask & ~SYNC_SIGNALS;
+}
+
+void signal_unblock(struct cpu *cpu)
+{
+	host_mask(usual_mask(cpu));
+}
+
+static int host_stack(void *stack, size_t size)
+{
+	const stack_t alt = { .ss_sp = stack, .ss_size = size };
+
+	return raw_syscall(SYS_sigaltstack, (long)&alt, 0, 0, 0, 0, 0);
+}
+
+siginfo_t *sig_sync_info(struct cpu *cpu, int sig)
+{
+	return &cpu->sig_sync_info[__builtin_popcountl(SYNC_SIGNALS & (SIG_BIT(sig) - 1))];
+}
+
+/* ---- threads, processes, programs ----------------------------------------- */
 
 /**
  * signal_init() - take over the signals; call once the thread's %gs is set
@@ -84,31 +134,200 @@ static long host_mask(uint64_t mask)
  */
 int signal_init(struct cpu *cpu)
 {
-	stack_t alt = { .ss_size = ALT_STACK };
+	struct sighand *sh = &first_sighand;
+	void *stack;
 	long err;
 
-	the_cpu = cpu;
 	signal_fsgsbase = !!(getauxval(AT_HWCAP2) & 2);
-	alt.ss_sp = mem_runtime_map(ALT_STACK, PROT_READ | PROT_WRITE);
-	if (!alt.ss_sp)
+	cpu->sighand = sh;
+	sig_altstack_reset(cpu);
+	err = sigframe_init();
+	if (err)
+		return err;
+	stack = mem_runtime_map(SIGSTACK_FIRST, PROT_READ | PROT_WRITE);
+	if (!stack)
 		return -ENOMEM;
-	if (sigaltstack(&alt, NULL))
-		return -errno;
-	for (int sig = 1; sig <= NSIG_GUEST; sig++) {
-		err = raw_syscall(SYS_rt_sigaction, sig, 0, (long)&actions[sig], 8, 0, 0);
-		if (err)
-			return err;
-	}
-	err = raw_syscall(SYS_rt_sigprocmask, SIG_SETMASK, 0, (long)&guest_mask, 8, 0, 0);
+	err = host_stack(stack, SIGSTACK_FIRST);
 	for (int sig = 1; sig <= NSIG_GUEST && !err; sig++)
-		if (SYNC_SIGNALS & BIT(sig))
-			err = install(sig, 0);
-	return err ? err : host_mask(guest_mask);
+		err = raw_syscall(SYS_rt_sigaction, sig, 0, (long)&sh->act[sig], 8, 0, 0);
+	if (!err)
+		err = raw_syscall(SYS_rt_sigprocmask, SIG_SETMASK, 0, (long)&cpu->sigmask, 8,
+				  0, 0);
+	for (int sig = 1; sig <= NSIG_GUEST && !err; sig++)
+		if (is_sync(sig))
+			err = sig_host_install(sig, &sh->act[sig]);
+	if (err)
+		return err;
+	signal_unblock(cpu);
+	return 0;
 }
 
-static bool has_handler(int sig)
+static void clear_handlers(struct sighand *sh)
 {
-	return actions[sig].handler > 1;	/* neither SIG_DFL nor SIG_IGN */
+	for (int sig = 1; sig <= NSIG_GUEST; sig++) {
+		uint64_t handler = sh->act[sig].handler;
+
+		sh->act[sig] = (struct ksigaction){
+			.handler = handler == (uint64_t)SIG_IGN ? handler : 0,
+		};
+	}
+}
+
+/* CLONE_CLEAR_SIGHAND was obeyed by the host, too. */
+static int install_sync(const struct sighand *sh)
+{
+	long err = 0;
+
+	for (int sig = 1; sig <= NSIG_GUEST && !err; sig++)
+		if (is_sync(sig))
+			err = sig_host_install(sig, &sh->act[sig]);
+	return err;
+}
+
+/**
+ * signal_clone() - what a new thread or a vfork child has of signals
+ * @cpu: the new one
+ * @from: who makes it
+ * @flags: clone flags
+ *
+ * With rt_lock held.
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int signal_clone(struct cpu *cpu, const struct cpu *from, uint64_t flags)
+{
+	struct sighand *sh = from->sighand;
+
+	if (flags & CLONE_SIGHAND) {
+		sh->refs++;
+	} else {
+		sh = malloc(sizeof(*sh));
+		if (!sh)
+			return -ENOMEM;
+		*sh = *from->sighand;
+		sh->refs = 1;
+		if (flags & CLONE_CLEAR_SIGHAND)
+			clear_handlers(sh);
+	}
+	cpu->sighand = sh;
+	cpu->sigmask = from->sigmask;
+	cpu->sig_pending = 0;
+	cpu->sig_held = 0;
+	cpu->sig_waiting = false;
+	cpu->fault_raised = false;
+	cpu->sig_trapno = from->sig_trapno;
+	cpu->sig_err = from->sig_err;
+	cpu->sig_cr2 = from->sig_cr2;
+	if ((flags & (CLONE_VM | CLONE_VFORK)) == CLONE_VM)
+		sig_altstack_reset(cpu);
+	else
+		cpu->sig_alt = from->sig_alt;
+	return 0;
+}
+
+/**
+ * signal_thread_start() - on the new thread, everything blocked
+ */
+int signal_thread_start(struct cpu *cpu)
+{
+	int err = host_stack(cpu->sigstack, THREAD_SIGSTACK);
+
+	if (!err && cpu->sighand->refs == 1)
+		err = install_sync(cpu->sighand);
+	return err;
+}
+
+/* Back to the kernel, for this thread, which has it blocked. */
+static void requeue(int sig, const siginfo_t *info)
+{
+	raw_syscall(SYS_rt_tgsigqueueinfo, raw_syscall(SYS_getpid, 0, 0, 0, 0, 0, 0),
+		    raw_syscall(SYS_gettid, 0, 0, 0, 0, 0, 0), sig, (long)info, 0, 0);
+}
+
+/**
+ * signal_thread_exit() - the thread gives up its part
+ *
+ * With rt_lock held. A signal that it was too late to deliver is for some other
+ * thread, unless it was for this one only.
+ */
+void signal_thread_exit(struct cpu *cpu)
+{
+	uint64_t async = cpu->sig_pending & ~SYNC_SIGNALS;
+
+	if (cpu == this_cpu() && async && cpu->sig_info.si_code != SI_TKILL)
+		raw_syscall(SYS_rt_sigqueueinfo, raw_syscall(SYS_getpid, 0, 0, 0, 0, 0, 0),
+			    __builtin_ctzl(async) + 1, (long)&cpu->sig_info, 0, 0, 0);
+	cpu->sig_pending = 0;
+	if (!--cpu->sighand->refs && cpu->sighand != &first_sighand)
+		free(cpu->sighand);
+	cpu->sighand = NULL;
+}
+
+/**
+ * signal_fork_child() - in the child of fork, everything blocked
+ * @flags: clone flags
+ */
+void signal_fork_child(struct cpu *cpu, uint64_t flags)
+{
+	cpu->sighand->refs = 1;
+	cpu->sig_pending = 0;
+	cpu->sig_held = 0;
+	if (flags & CLONE_CLEAR_SIGHAND) {
+		clear_handlers(cpu->sighand);
+		install_sync(cpu->sighand);
+	}
+}
+
+/**
+ * signal_exec_begin() - the next call of this thread executes a program
+ *
+ * Handlers of the guest become the default now, not in the call: what arrives from
+ * here on would be queued, and lost with us. The synchronous ones the kernel resets,
+ * since other threads' traps need them until then.
+ *
+ * Return: 0; -ERESTARTSYS if a signal has to be delivered first.
+ */
+long signal_exec_begin(struct cpu *cpu)
+{
+	struct sighand *sh = cpu->sighand;
+	const struct ksigaction dfl = { .handler = (uint64_t)SIG_DFL };
+	uint64_t mask = cpu->sigmask;
+
+	signal_block_all();
+	if (cpu->sig_pending) {
+		signal_unblock(cpu);
+		return -ERESTARTSYS;
+	}
+	rt_lock();
+	for (int sig = 1; sig <= NSIG_GUEST; sig++) {
+		if (is_sync(sig) && sh->act[sig].handler == (uint64_t)SIG_IGN)
+			sig_host_action(sig, &sh->act[sig]);
+		else if (!is_sync(sig) && has_handler(&sh->act[sig]))
+			sig_host_action(sig, &dfl);
+		if (cpu->sig_held & SIG_BIT(sig))
+			requeue(sig, sig_sync_info(cpu, sig));
+	}
+	rt_unlock();
+	host_mask(mask);
+	return 0;
+}
+
+/**
+ * signal_exec_failed() - there is no new program
+ */
+void signal_exec_failed(struct cpu *cpu)
+{
+	struct sighand *sh = cpu->sighand;
+
+	signal_block_all();
+	rt_lock();
+	for (int sig = 1; sig <= NSIG_GUEST; sig++)
+		if (is_sync(sig) || has_handler(&sh->act[sig]))
+			sig_host_install(sig, &sh->act[sig]);
+	rt_unlock();
+	/* What was held is the kernel's now, and comes back. */
+	cpu->sig_held = 0;
+	signal_unblock(cpu);
 }
 
 /**
@@ -118,22 +337,25 @@ static bool has_handler(int sig)
  */
 void signal_die(int sig)
 {
-	struct ksigaction dfl = { .handler = 0 };
-	uint64_t mask = ~BIT(sig);
+	const struct ksigaction dfl = { .handler = (uint64_t)SIG_DFL };
+	struct cpu *cpu = this_cpu();
 
-	if (rt.stats && !rt.exiting) {
-		rt.exiting = true;
-		stats_print(rt.stderr_fd);
-	}
-	log_close();
-	host_action(sig, &dfl);
-	raw_syscall(SYS_tgkill, getpid(), raw_syscall(SYS_gettid, 0, 0, 0, 0, 0, 0), sig,
-		    0, 0, 0);
-	raw_syscall(SYS_rt_sigprocmask, SIG_SETMASK, (long)&mask, 0, 8, 0, 0);
-	_exit(128 + sig);
+	signal_block_all();
+	if (!rt_lock_mine())
+		rt_lock();
+	if (cpu->proc && cpu->proc->vforked)
+		rt_unlock();		/* its parent goes on with this memory */
+	else
+		runtime_end();
+	sig_host_action(sig, &dfl);
+	raw_syscall(SYS_tgkill, raw_syscall(SYS_getpid, 0, 0, 0, 0, 0, 0),
+		    raw_syscall(SYS_gettid, 0, 0, 0, 0, 0, 0), sig, 0, 0, 0);
+	host_mask(~SIG_BIT(sig));
+	for (;;)
+		raw_syscall(SYS_exit_group, 128 + sig, 0, 0, 0, 0, 0);
 }
 
-/* ---- the handler --------------------------------------------------------- */
+/* ---- the handler ---------------------------------------------------------- */
 
 static const uint8_t reg_order[16] = {
 	REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI,
@@ -156,41 +378,102 @@ static void regs_to(ucontext_t *uc, const struct codewp_regs *regs)
 	uc->uc_mcontext.gregs[REG_EFL] = regs->rflags;
 }
 
-static void asynchronous(int sig, const siginfo_t *info, ucontext_t *uc)
+static uint64_t handler_of(const struct cpu *cpu, int sig)
 {
-	struct cpu *cpu = the_cpu;
-	uint64_t pc = uc->uc_mcontext.gregs[REG_RIP];
+	return __atomic_load_n(&cpu->sighand->act[sig].handler, __ATOMIC_RELAXED);
+}
 
-	if (SYNC_SIGNALS & BIT(sig)) {
-		if (guest_mask & BIT(sig)) {
-			cpu->sig_info[sig] = *info;
-			held |= BIT(sig);
-			return;
-		}
-		if (actions[sig].handler == (uint64_t)SIG_IGN)
-			return;
-		if (!has_handler(sig))
-			signal_die(sig);
+static void set_pending(struct cpu *cpu, int sig)
+{
+	__atomic_or_fetch(&cpu->sig_pending, SIG_BIT(sig), __ATOMIC_RELAXED);
+	/* Pairs with the exchange in core_run(). */
+	__atomic_store_n(&cpu->stop, 1, __ATOMIC_RELEASE);
+}
+
+/* Somebody sent a synchronous one. True: it is to be delivered. */
+static bool sent_sync(struct cpu *cpu, int sig, const siginfo_t *info)
+{
+	uint64_t mask = cpu->sig_waiting ? cpu->sig_wait_mask : cpu->sigmask;
+
+	if ((cpu->sig_held | cpu->sig_pending) & SIG_BIT(sig))
+		return false;		/* one of each is all that the kernel keeps */
+	if (!(mask & SIG_BIT(sig)) && handler_of(cpu, sig) == (uint64_t)SIG_IGN)
+		return false;
+	*sig_sync_info(cpu, sig) = *info;
+	if (mask & SIG_BIT(sig)) {
+		cpu->sig_held |= SIG_BIT(sig);
+		return false;
 	}
-	cpu->sig_info[sig] = *info;
-	cpu->sig_pending |= BIT(sig);
-	cpu->stop = 1;
-	if (cpu->in_cache)
+	return true;
+}
+
+static void asynchronous(struct cpu *cpu, int sig, const siginfo_t *info, ucontext_t *uc)
+{
+	greg_t *greg = uc->uc_mcontext.gregs;
+	uint64_t pc = greg[REG_RIP];
+
+	if (is_sync(sig)) {
+		if (!sent_sync(cpu, sig, info))
+			return;
+	} else {
+		cpu->sig_info = *info;
+		/* Until it is delivered the kernel keeps all others. */
+		*(uint64_t *)&uc->uc_sigmask = ~SYNC_SIGNALS;
+	}
+	set_pending(cpu, sig);
+	if (cpu->in_cache) {
 		core_cut(cpu, pc);
-	else if (pc >= (uint64_t)guest_syscall_test && pc <= (uint64_t)guest_syscall_insn)
-		uc->uc_mcontext.gregs[REG_RIP] = (uint64_t)guest_syscall_stopped;
+	} else if (pc >= (uint64_t)guest_syscall_test && pc <= (uint64_t)guest_syscall_insn) {
+		/*
+		 * It has not begun, or the kernel would begin it again; or, after it
+		 * was stopped and continued, go on with it, which no handler survives.
+		 */
+		if (pc == (uint64_t)guest_syscall_insn && greg[REG_RAX] == SYS_restart_syscall) {
+			greg[REG_RAX] = -EINTR;
+			greg[REG_RIP] = (uint64_t)guest_syscall_done;
+		} else {
+			greg[REG_RIP] = (uint64_t)guest_syscall_stopped;
+		}
+	} else if (pc == (uint64_t)guest_syscall_done && greg[REG_RAX] == -EINTR) {
+		cpu->sig_wait_hit = cpu->sig_waiting;
+	}
+}
+
+/*
+ * Another thread is moving the memory, or has just made it accessible. Never the
+ * answer for good: an access that fails again and again is a real fault.
+ */
+static bool try_again(struct cpu *cpu, const ucontext_t *uc, uint64_t pc)
+{
+	uint64_t addr = uc->uc_mcontext.gregs[REG_CR2];
+	uint32_t in_cache = cpu->in_cache;
+	bool again;
+
+	if (uc->uc_mcontext.gregs[REG_TRAPNO] != 14)
+		return false;
+	if (cpu->retry_pc != pc || cpu->retry_addr != addr)
+		cpu->retries = 0;
+	cpu->retry_pc = pc;
+	cpu->retry_addr = addr;
+	if (cpu->retries++ >= MAX_RETRIES)
+		return false;
+	cpu->in_cache = 0;
+	again = mem_fault_spurious(core_fault_addr(cpu, addr),
+				   uc->uc_mcontext.gregs[REG_ERR] & 2);
+	cpu->in_cache = in_cache;
+	return again;
 }
 
 /* Called from signal_entry.S with the runtime's %fs. */
 void signal_master(int sig, siginfo_t *info, ucontext_t *uc)
 {
-	struct cpu *cpu = the_cpu;
+	struct cpu *cpu = this_cpu();
 	uint64_t pc = uc->uc_mcontext.gregs[REG_RIP];
 	struct codewp_regs regs;
 	int saved = errno;
 
-	if (!(SYNC_SIGNALS & BIT(sig)) || info->si_code <= 0) {
-		asynchronous(sig, info, uc);
+	if (!is_sync(sig) || info->si_code <= 0) {
+		asynchronous(cpu, sig, info, uc);
 		goto out;
 	}
 	if ((sig == SIGSEGV || sig == SIGBUS) &&
@@ -203,6 +486,8 @@ void signal_master(int sig, siginfo_t *info, ucontext_t *uc)
 	if (!core_in_cache(pc))
 		fatal("signal %d (code %d) at host pc 0x%lx, address %p", sig, info->si_code,
 		      pc, info->si_addr);
+	if (sig == SIGSEGV && try_again(cpu, uc, pc))
+		goto out;
 
 	regs_from(&regs, uc);
 	if (!core_guest_state(cpu, &regs))
@@ -210,202 +495,202 @@ void signal_master(int sig, siginfo_t *info, ucontext_t *uc)
 	cpu->fault_sig = sig;
 	cpu->fault_code = info->si_code;
 	cpu->fault_addr = core_fault_addr(cpu, (uint64_t)info->si_addr);
+	cpu->fault_info = *info;
+	cpu->fault_info.si_addr = (void *)cpu->fault_addr;
+	cpu->fault_raised = true;
+	cpu->fault_rf = regs.rflags & FLAG_RF;
+	cpu->sig_trapno = uc->uc_mcontext.gregs[REG_TRAPNO];
+	cpu->sig_err = uc->uc_mcontext.gregs[REG_ERR];
+	if (cpu->sig_trapno == 14)
+		cpu->sig_cr2 = core_fault_addr(cpu, uc->uc_mcontext.gregs[REG_CR2]);
 	core_signal_exit(cpu, &regs, CPU_FAULT);
 	regs_to(uc, &regs);
 out:
 	errno = saved;
 }
 
-/**
- * signal_fault() - guest code raised cpu->fault_sig at cpu->regs.rip
- *
- * As natively, a handler that is blocked or ignored does not help.
- */
-void signal_fault(struct cpu *cpu)
-{
-	int sig = cpu->fault_sig;
+/* ---- delivery ------------------------------------------------------------- */
 
-	if (has_handler(sig) && !(guest_mask & BIT(sig)))
-		unsupported(cpu, "delivering signal %d (%s, fault at 0x%lx) to a handler", sig,
-			    sigabbrev_np(sig) ?: "?", cpu->fault_addr);
-	signal_die(sig);
+/* What the guest wants done. A handler that is for once only is gone afterwards. */
+static struct ksigaction take_disposition(struct cpu *cpu, int sig)
+{
+	struct ksigaction *at = &cpu->sighand->act[sig], act;
+
+	rt_lock();
+	act = *at;
+	if (has_handler(&act) && act.flags & (unsigned int)SA_RESETHAND) {
+		at->handler = (uint64_t)SIG_DFL;
+		sig_host_install(sig, at);
+	}
+	rt_unlock();
+	return act;
+}
+
+/* There is no room for the frame of sig. */
+static void no_frame(struct cpu *cpu, int sig)
+{
+	const siginfo_t info = { .si_signo = SIGSEGV, .si_code = SI_KERNEL };
+
+	if (sig == SIGSEGV)
+		signal_die(SIGSEGV);
+	sig_force(cpu, SIGSEGV, &info);
+}
+
+/* The guest's handler runs next. */
+static void run_handler(struct cpu *cpu, int sig, const siginfo_t *info,
+			const struct ksigaction *act)
+{
+	uint64_t mask = cpu->sig_wait_hit ? cpu->sig_wait_mask : cpu->sigmask;
+
+	if (sigframe_push(cpu, sig, info, act)) {
+		no_frame(cpu, sig);
+		return;
+	}
+	cpu->sig_waiting = false;
+	cpu->sig_wait_hit = false;
+	mask |= act->mask;
+	if (!(act->flags & SA_NODEFER))
+		mask |= SIG_BIT(sig);
+	cpu->sigmask = mask & ~NEVER_BLOCKED;
+}
+
+void sig_force(struct cpu *cpu, int sig, const siginfo_t *info)
+{
+	struct ksigaction act = take_disposition(cpu, sig);
+
+	if (cpu->sigmask & SIG_BIT(sig) || !has_handler(&act))
+		signal_die(sig);
+	run_handler(cpu, sig, info, &act);
+	signal_unblock(cpu);
+}
+
+unsigned int sig_unhold(struct cpu *cpu, uint64_t mask)
+{
+	uint64_t ready = cpu->sig_held & ~mask;
+	unsigned int n = 0;
+
+	for (int sig = 1; sig <= NSIG_GUEST && ready; sig++) {
+		if (!(ready & SIG_BIT(sig)))
+			continue;
+		__atomic_and_fetch(&cpu->sig_held, ~SIG_BIT(sig), __ATOMIC_RELAXED);
+		if (handler_of(cpu, sig) != (uint64_t)SIG_IGN) {
+			set_pending(cpu, sig);
+			n++;
+		}
+		ready &= ~SIG_BIT(sig);
+	}
+	return n;
+}
+
+/**
+ * signal_call_done() - a system call of the guest has ended, or was not begun
+ * @ret: its result
+ *
+ * Return: what it is for the guest, or -ERESTARTSYS.
+ */
+long signal_call_done(struct cpu *cpu, long ret)
+{
+	if (!cpu->sig_wait_hit)
+		cpu->sig_waiting = false;
+	else if (ret == -ERESTARTSYS)
+		ret = -EINTR;	/* a held signal that the call's own mask lets through */
+	return ret;
+}
+
+static void deliver(struct cpu *cpu, int sig, const siginfo_t *info)
+{
+	uint64_t mask = cpu->sig_wait_hit ? cpu->sig_wait_mask : cpu->sigmask;
+	struct ksigaction act;
+
+	if (mask & SIG_BIT(sig)) {
+		/* By the handler that was delivered just now. */
+		if (is_sync(sig))
+			__atomic_or_fetch(&cpu->sig_held, SIG_BIT(sig), __ATOMIC_RELAXED);
+		else
+			requeue(sig, info);
+		return;
+	}
+	act = take_disposition(cpu, sig);
+	if (has_handler(&act))
+		run_handler(cpu, sig, info, &act);
+	else if (act.handler == (uint64_t)SIG_IGN)
+		return;
+	else if (is_sync(sig))
+		signal_die(sig);
+	else
+		requeue(sig, info);	/* for the kernel's default, which is in force now */
 }
 
 /**
  * signal_deliver() - at a cut: deal with what the handler has queued
+ *
+ * The asynchronous one first: it cannot be held if the other one's handler blocks
+ * it.
  */
 void signal_deliver(struct cpu *cpu)
 {
-	uint64_t pending = __atomic_exchange_n(&cpu->sig_pending, 0, __ATOMIC_ACQ_REL);
+	uint64_t pending;
 
 	cpu->stop = 0;
-	for (int sig = 1; sig <= NSIG_GUEST; sig++) {
-		if (!(pending & BIT(sig)))
-			continue;
-		if (has_handler(sig))
-			unsupported(cpu, "delivering signal %d (%s) to a handler", sig,
-				    sigabbrev_np(sig) ?: "real time");
-		/* The disposition has changed since it was queued. */
-		if (actions[sig].handler == (uint64_t)SIG_DFL)
-			raw_syscall(SYS_tgkill, getpid(), getpid(), sig, 0, 0, 0);
+	while ((pending = cpu->sig_pending)) {
+		uint64_t async = pending & ~SYNC_SIGNALS;
+		int sig = __builtin_ctzl(async ?: pending) + 1;
+		siginfo_t info = async ? cpu->sig_info : *sig_sync_info(cpu, sig);
+
+		deliver(cpu, sig, &info);
+		__atomic_and_fetch(&cpu->sig_pending, ~SIG_BIT(sig), __ATOMIC_RELAXED);
+		signal_unblock(cpu);
 	}
+	cpu->sig_wait_hit = false;
+	cpu->sig_waiting = false;
 }
 
-/* ---- the guest's calls --------------------------------------------------- */
-
-long sig_action(struct cpu *cpu, uint64_t sig, uint64_t act, uint64_t old, uint64_t size)
+/* What the kernel would have told of a fault that block or dispatcher made up. */
+static void describe_fault(struct cpu *cpu)
 {
-	struct ksigaction want = { 0 }, was;
-	long err = 0;
+	siginfo_t *info = &cpu->fault_info;
+	bool kernel = cpu->fault_code == SI_KERNEL;
 
-	if (size != 8 || !sig || sig > NSIG_GUEST)
-		return -EINVAL;
-	if (act && guest_read(&want, act, sizeof(want)))
-		return -EFAULT;
-	if (act && (sig == SIGKILL || sig == SIGSTOP))
-		return -EINVAL;
-	was = actions[sig];
-	if (act) {
-		want.flags &= SA_KNOWN;
-		want.mask &= ~NEVER_BLOCKED;
-		actions[sig] = want;
-		if (SYNC_SIGNALS & BIT(sig)) {
-			if (want.handler == (uint64_t)SIG_IGN)
-				held &= ~BIT(sig);
-		} else if (want.handler > 1) {
-			err = install(sig, want.flags & (SA_NOCLDSTOP | SA_NOCLDWAIT));
-		} else {
-			err = host_action(sig, &want);
-		}
-		if (err) {
-			actions[sig] = was;
-			return err;
+	*info = (siginfo_t){ .si_signo = cpu->fault_sig, .si_code = cpu->fault_code };
+	cpu->fault_rf = 0;
+	info->si_addr = (void *)cpu->fault_addr;
+	cpu->sig_err = 0;
+	switch (cpu->fault_sig) {
+	case SIGTRAP:
+		cpu->sig_trapno = kernel ? 3 : 1;
+		if (!kernel)
+			info->si_addr = (void *)cpu->regs.rip;
+		return;			/* behind the instruction */
+	case SIGILL:
+		cpu->sig_trapno = 6;
+		break;
+	default:
+		cpu->sig_trapno = kernel ? 13 : 14;
+		if (!kernel) {
+			cpu->sig_cr2 = cpu->fault_addr;
+			cpu->sig_err = cpu->fault_code == SEGV_ACCERR ? 0x15 : 0x14;
 		}
 	}
-	return old ? guest_write(old, &was, sizeof(was)) : 0;
-}
-
-static void unhold(struct cpu *cpu)
-{
-	uint64_t ready = held & ~guest_mask;
-
-	if (!ready)
-		return;
-	held &= ~ready;
-	for (int sig = 1; sig <= NSIG_GUEST; sig++) {
-		if (!(ready & BIT(sig)) || actions[sig].handler == (uint64_t)SIG_IGN)
-			continue;
-		if (!has_handler(sig))
-			signal_die(sig);
-		cpu->sig_pending |= BIT(sig);
-		cpu->stop = 1;
-	}
-}
-
-long sig_procmask(struct cpu *cpu, uint64_t how, uint64_t set, uint64_t old, uint64_t size)
-{
-	uint64_t was = guest_mask, want;
-	long err;
-
-	if (size != 8)
-		return -EINVAL;
-	if (set) {
-		if (guest_read(&want, set, sizeof(want)))
-			return -EFAULT;
-		want &= ~NEVER_BLOCKED;
-		switch (how) {
-		case SIG_BLOCK:
-			want |= was;
-			break;
-		case SIG_UNBLOCK:
-			want = was & ~want;
-			break;
-		case SIG_SETMASK:
-			break;
-		default:
-			return -EINVAL;
-		}
-		guest_mask = want;
-		err = host_mask(want);
-		if (err)
-			return err;
-		unhold(the_cpu);
-	}
-	return old ? guest_write(old, &was, sizeof(was)) : 0;
-}
-
-long sig_pending_set(struct cpu *cpu, uint64_t set, uint64_t size)
-{
-	uint64_t pending;
-	long err;
-
-	if (size > 8)
-		return -EINVAL;
-	err = raw_syscall(SYS_rt_sigpending, (long)&pending, 8, 0, 0, 0, 0);
-	if (err)
-		return err;
-	pending |= held & guest_mask;
-	return guest_write(set, &pending, size);
+	cpu->fault_rf = FLAG_RF;
 }
 
 /**
- * sig_timedwait() - rt_sigtimedwait of the guest
+ * signal_fault() - guest code raised cpu->fault_sig at cpu->regs.rip
  *
- * The kernel knows nothing of the signals that are held: they are looked for
- * before it waits, and again when one has interrupted it.
+ * As natively, a handler that is blocked or ignored does not help. A signal that
+ * was queued before is delivered before: the instruction will fault again. (A
+ * breakpoint has been executed already.)
  */
-long sig_timedwait(struct cpu *cpu, const long args[6])
+void signal_fault(struct cpu *cpu)
 {
-	uint64_t set, ready;
-	long ret = -EINTR;
-	int sig;
-
-	if (args[3] != 8)
-		return -EINVAL;
-	if (guest_read(&set, args[0], sizeof(set)))
-		return -EFAULT;
-	ready = held & set;
-	if (!ready) {
-		ret = guest_syscall(&cpu->stop, SYS_rt_sigtimedwait, args);
-		ready = ret == -EINTR ? held & set : 0;
+	if (cpu->sig_pending && cpu->fault_sig != SIGTRAP) {
+		cpu->fault_raised = false;
+		signal_deliver(cpu);
+		return;
 	}
-	if (!ready)
-		return ret;
-	sig = __builtin_ctzl(ready) + 1;
-	held &= ~BIT(sig);
-	if (args[1] && guest_write(args[1], &cpu->sig_info[sig], sizeof(siginfo_t)))
-		return -EFAULT;
-	return sig;
-}
-
-int sig_wait_mask(struct cpu *cpu, uint64_t gva, uint64_t size, uint64_t *mask)
-{
-	if (size != 8)
-		return -EINVAL;
-	if (guest_read(mask, gva, 8))
-		return -EFAULT;
-	*mask &= ~SYNC_SIGNALS;
-	return 0;
-}
-
-long sig_altstack(struct cpu *cpu, uint64_t ss, uint64_t old)
-{
-	stack_t want, was = guest_alt;
-	int mode;
-
-	if (ss) {
-		if (guest_read(&want, ss, sizeof(want)))
-			return -EFAULT;
-		mode = want.ss_flags & ~(1U << 31);	/* SS_AUTODISARM */
-		if (mode != SS_DISABLE && mode != SS_ONSTACK && mode)
-			return -EINVAL;
-		if (mode == SS_DISABLE) {
-			want.ss_size = 0;
-			want.ss_sp = NULL;
-		} else if (want.ss_size < getauxval(51 /* AT_MINSIGSTKSZ */)) {
-			return -ENOMEM;
-		}
-		guest_alt = want;
-	}
-	return old ? guest_write(old, &was, sizeof(was)) : 0;
+	if (!cpu->fault_raised)
+		describe_fault(cpu);
+	cpu->fault_raised = false;
+	cpu->regs.rflags |= cpu->fault_rf;	/* the way out of the cache has lost it */
+	sig_force(cpu, cpu->fault_sig, &cpu->fault_info);
 }

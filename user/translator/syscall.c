@@ -136,7 +136,17 @@ void sys_call(struct cpu *cpu)
 	bool proc_mem;
 	long ret;
 
+	/* A signal that came before the call is delivered before it. */
+	if (cpu->sig_pending) {
+		cpu->regs.rip -= 2;
+		signal_deliver(cpu);
+		return;
+	}
 	st.syscalls++;
+	if (nr == SYS_rt_sigreturn) {
+		signal_return(cpu);
+		goto out;
+	}
 	if (nr >= sys_table_size || !sys_table[nr].name)
 		unknown(cpu, nr);
 	e = &sys_table[nr];
@@ -161,12 +171,14 @@ void sys_call(struct cpu *cpu)
 		else
 			mem_file_written(fd);
 	}
+	ret = signal_call_done(cpu, ret);
 	r[1] = cpu->regs.rip;
 	r[11] = cpu->regs.rflags;
 	if (ret == -ERESTARTSYS)
 		cpu->regs.rip -= 2;
 	else
 		r[0] = ret;
+out:
 	core_drain(cpu);
 	if (cpu->sig_pending)
 		signal_deliver(cpu);

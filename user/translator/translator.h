@@ -83,8 +83,6 @@ struct cpu {
 	enum cpu_exit exit;
 	int fault_sig, fault_code;
 	uint64_t fault_addr;
-	int fault_trapno;		/* as in the frame's REG_TRAPNO, REG_ERR */
-	uint64_t fault_err;
 	const char *unsupported;
 	struct tb *last_tb;		/* LOOKUP: chain this one's slot to what is found */
 	int last_slot;
@@ -103,8 +101,25 @@ struct cpu {
 	struct process *proc;
 	struct sighand *sighand;
 	uint64_t sigmask;		/* the guest's */
-	volatile uint64_t sig_pending;	/* something is queued: leave the cache */
-	siginfo_t sig_info[65];
+	volatile uint64_t sig_pending;	/* queued, to be delivered at the next cut: leave
+					 * the cache. Of the signals that no instruction
+					 * raises at most one (signal.c)
+					 */
+	uint64_t sig_held;		/* sent while the guest blocks them: the synchronous
+					 * ones, which the host never blocks
+					 */
+	siginfo_t sig_info;		/* the asynchronous one's */
+	siginfo_t sig_sync_info[5];	/* of synchronous ones that were sent */
+	siginfo_t fault_info;		/* the host's, of the fault that fault_sig says */
+	bool fault_raised;		/* fault_info and fault_rf are good */
+	uint32_t fault_rf;
+	bool sig_waiting;		/* in a call that has a mask of its own: sig_wait_mask */
+	bool sig_wait_hit;		/* which a signal has interrupted */
+	uint64_t sig_wait_mask;
+	uint64_t sig_trapno, sig_err, sig_cr2;	/* of the last fault: every frame has them */
+	stack_t sig_alt;		/* the guest's alternate stack */
+	uint64_t retry_pc, retry_addr;	/* fault that was none: how often in a row */
+	unsigned int retries;
 	struct kwrite kwrite[KWRITES];
 	volatile uint32_t kwrites;	/* how many; KWRITES + 1: anything */
 	void *stack, *sigstack, *tls;	/* the runtime's memory for this thread */
