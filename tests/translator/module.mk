@@ -75,7 +75,8 @@ tt_san_tsan := thread
 $(TT)/guest/app_go: tests/translator/app_go.go
 	$(call msg,GO,$@)
 	$(Q)mkdir -p $(@D)
-	$(Q)GO111MODULE=off GOCACHE=$(abspath $(TT_OBJ))/go-cache CGO_ENABLED=0 /usr/bin/go build -o $@ $<
+	$(Q)$(if $(HOME),,GOCACHE=$(abspath $(TT_OBJ))/go-cache) \
+		GO111MODULE=off CGO_ENABLED=0 /usr/bin/go build -o $@ $<
 $(TT)/guest/app_rust: tests/translator/app_rust.rs
 	$(call msg,RUSTC,$@)
 	$(Q)mkdir -p $(@D)
@@ -111,5 +112,12 @@ $(TT)/real-uffd $(TT)/real-mprotect $(TT)/real-kmod: $(TT_OBJ)/real.o $(TT_DRIVE
 		| $(TT_PROGS) $(TT_REAL_PROGS) $(TT_REAL) $(TT_DATA) $(BUILD)/bin/codewp-run
 	$(call tt_link,)
 
+# ---- what cannot be run; a terminal ----
+
+$(TT)/bad_input-uffd $(TT)/terminal-uffd: $(TT)/%-uffd: $(TT_OBJ)/%.o $(TT_DRIVER) \
+		| $(TT_PROGS) $(BUILD)/bin/codewp-run
+	$(call tt_link,-lutil)
+
+TESTS_HOST += $(TT)/bad_input-uffd $(TT)/terminal-uffd
 TESTS_HOST += $(TT)/programs-uffd $(TT)/programs-mprotect $(TT)/real-uffd $(TT)/real-mprotect
 TESTS_VM += $(TT)/programs-kmod $(TT)/real-kmod

@@ -75,7 +75,11 @@ static void child(char *const argv[], int in, int out, int err)
 	dup2(in, 0);
 	dup2(out, 1);
 	dup2(err, 2);
-	execvp(argv[0], argv);
+	/* execvp() would give to a shell what is no program */
+	if (strchr(argv[0], '/'))
+		execv(argv[0], argv);
+	else
+		execvp(argv[0], argv);
 	_exit(127);
 }
 
