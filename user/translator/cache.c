@@ -165,6 +165,11 @@ void cache_flush(struct cpu *cpu)
 	}
 	cpu->epoch = now;
 	cpu->last_tb = NULL;
+	cache_reset();
+}
+
+void cache_reset(void)
+{
 	nr_ranges = 0;
 	code_next = code_start;
 	meta_next = meta_start;

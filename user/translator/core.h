@@ -117,6 +117,7 @@ void *cache_meta(size_t size);		/* zeroed, 16 byte aligned; NULL: full */
 const struct cache_range *cache_find(uint64_t host_pc);
 bool cache_room(void);			/* for a TB of any size */
 void cache_flush(struct cpu *cpu);	/* drop everything; never inside a trap */
+void cache_reset(void);			/* in the child of fork: nobody is in it */
 void cache_enter(struct cpu *cpu);	/* from C, about to run from the cache */
 void cache_for_each_tb(void (*fn)(struct tb *tb, void *arg), void *arg);
 void cache_bounds(uint64_t *start, uint64_t *end);
@@ -127,6 +128,7 @@ extern struct codemap *the_map;
 extern struct core_opts core_opts;
 
 /* A store in flight on a page makes every insert on it fail (smc.c). */
+int core_new_map(void);			/* the_map: a new one, empty */
 uint32_t smc_gen(void *unused, uint64_t page);
 uint32_t smc_gen_begin(uint64_t page, uint32_t mem_gen);
 int smc_thread_init(struct cpu *cpu);

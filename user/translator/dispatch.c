@@ -374,9 +374,16 @@ void core_cut(struct cpu *cpu, uint64_t host_pc)
 
 /* ---- start ------------------------------------------------------------------------------- */
 
-int core_init(const struct core_opts *opts)
+int core_new_map(void)
 {
 	static const struct codemap_ops ops = { .set_jump = set_jump, .page_gen = smc_gen };
+
+	the_map = codemap_new(&ops, NULL, MEM_PAGE_BITS);
+	return the_map ? 0 : -ENOMEM;
+}
+
+int core_init(const struct core_opts *opts)
+{
 	int err;
 
 	core_opts = *opts;
@@ -385,8 +392,7 @@ int core_init(const struct core_opts *opts)
 			 opts->cache_base);
 	if (err)
 		return err;
-	the_map = codemap_new(&ops, NULL, MEM_PAGE_BITS);
-	return the_map ? 0 : -ENOMEM;
+	return core_new_map();
 }
 
 static int xsave_init(struct cpu *cpu)

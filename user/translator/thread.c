@@ -317,7 +317,7 @@ long thread_clone(struct cpu *cpu, const struct clone_args *args)
 
 	if (!(args->flags & CLONE_VM))
 		return fork_process(cpu, args);
-	if (!new_process && !(args->flags & CLONE_FILES)) {
+	if (!new_process && args->flags & CLONE_SIGHAND && !(args->flags & CLONE_FILES)) {
 		cpu->regs.rip -= 2;
 		unsupported(cpu, "a thread with descriptors of its own");
 	}
@@ -444,10 +444,11 @@ static long clone3_args(struct clone_args *args, uint64_t at, uint64_t size)
 		if (rest)
 			return -E2BIG;
 	}
-	/* What the kernel cannot see, since it gets another stack and TLS. */
+	/* What clone() does not look at, or cannot see with another stack and TLS. */
 	if (!args->stack != !args->stack_size || args->set_tid_size > CLONE3_MAX_TIDS ||
 	    args->flags & CSIGNAL & ~CLONE_NEWTIME || args->flags & CLONE_DETACHED ||
-	    args->exit_signal & ~(uint64_t)CSIGNAL)
+	    args->exit_signal > 64 ||
+	    (args->flags & (CLONE_THREAD | CLONE_PARENT) && args->exit_signal))
 		return -EINVAL;
 	if (args->flags & CLONE_SETTLS && args->tls >= TASK_END + PAGE)
 		return -EPERM;
