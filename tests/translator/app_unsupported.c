@@ -63,13 +63,6 @@ CASE(calls_execve)
 	beyond();
 }
 
-CASE(unknown_syscall)
-{
-	before();
-	syscall(9999);
-	beyond();
-}
-
 CASE(int_0x80)
 {
 	long r;

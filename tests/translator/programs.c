@@ -121,7 +121,6 @@ static void unsupported_case(const char *which, const char *const word[])
 		unsupported_case(#which, word);				\
 	}
 
-UNSUPPORTED(unknown_syscall, "9999")
 UNSUPPORTED(int_0x80, "int 0x80", "int $0x80", "0x80")
 UNSUPPORTED(undecodable, "instruction", "decode", "0f 04")
 
@@ -292,7 +291,7 @@ static void small_code_cache(void)
 
 static const struct { const char *name; void (*fn)(void); } built_in[] = {
 #define T(fn) { #fn, fn }
-	T(unsupported_unknown_syscall), T(unsupported_int_0x80), T(unsupported_undecodable),
+	T(unsupported_int_0x80), T(unsupported_undecodable),
 	T(smc_modes_differ_as_documented), T(stats_count_traps),
 	T(data_beside_code_keeps_blocks), T(guest_memory_not_executable),
 	T(log_names_blocks), T(single_instruction_blocks), T(small_code_cache),

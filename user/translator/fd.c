@@ -4,29 +4,67 @@
  *
  * The runtime needs descriptors (memfds, views, the log) inside a process whose
  * program believes that it knows all of them: shells close everything from 3
- * up, daemons call close_range(3, ~0). Ours have FD_GUARDED high numbers that no
- * call of the guest reaches: they answer EBADF, as if they were not there.
+ * up, daemons call close_range(3, ~0). Ours have high numbers that no call of the
+ * guest reaches: they answer EBADF, as if they were not there.
  *
- * Owns: the guarded numbers, RLIMIT_NOFILE as the guest sees it, and the marks.
- * Used by the guest's thread only.
+ * RLIMIT_NOFILE belongs to the whole process. It is the guest's own nearly
+ * always, so that the kernel enforces it everywhere (poll() and SCM_RIGHTS
+ * included), /proc tells the truth, and children inherit it. It is raised only
+ * while the runtime makes descriptors of its own, under rt_lock. Another thread
+ * of the guest at its limit could get one too many just then: every call that
+ * makes descriptors looks at what it got (fd_made()).
+ *
+ * Owns: the guarded numbers; each process's limit as the guest sees it, and its
+ * marks (struct fd_marks, guarded by rt_lock).
  */
 #include "fd.h"
 #include "mem.h"
 #include "raw_syscall.h"
+#include "runtime.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define MARKS 65536
+struct marked {
+	int fd;
+	enum fd_mark mark;
+};
 
-static int first;
-static unsigned int depth;
-static struct rlimit guest;	/* as the guest set it */
-static struct rlimit host;	/* what is in force outside of begin..end */
-static uint8_t marks[MARKS];
+struct fd_marks {
+	struct rlimit guest;	/* as the guest set it */
+	struct rlimit host;	/* what is in force outside of begin..end */
+	unsigned int depth;	/* of begin..end */
+	uint32_t nr, cap;	/* nr is read without the lock */
+	struct marked *v;
+};
+
+static int first, end;
+static struct fd_marks initial;
+
+static struct fd_marks *marks(void)
+{
+	struct process *p = this_cpu()->proc;
+
+	return p && p->marks ? p->marks : &initial;
+}
+
+static bool lock(void)
+{
+	if (rt_lock_mine())
+		return false;
+	rt_lock();
+	return true;
+}
+
+static void unlock(bool locked)
+{
+	if (locked)
+		rt_unlock();
+}
 
 static int set_limit(const struct rlimit *lim)
 {
@@ -45,13 +83,14 @@ int fd_init(void)
 {
 	uint64_t top;
 
-	if (getrlimit(RLIMIT_NOFILE, &guest))
+	if (getrlimit(RLIMIT_NOFILE, &initial.guest))
 		return -errno;
-	host = guest;
-	top = guest.rlim_max < 65536 ? guest.rlim_max : 65536;
-	if (top < FD_GUARDED + 64)
+	initial.host = initial.guest;
+	top = initial.guest.rlim_max < 65536 ? initial.guest.rlim_max : 65536;
+	if (top < 256)
 		return -EMFILE;
-	first = top - FD_GUARDED;
+	end = top;
+	first = top - (top / 4 < FD_GUARDED ? top / 4 : FD_GUARDED);
 	return 0;
 }
 
@@ -60,26 +99,34 @@ int fd_first(void)
 	return first;
 }
 
+int fd_end(void)
+{
+	return end;
+}
+
 bool fd_is_guarded(int64_t fd)
 {
-	return first && (int)fd >= first && (int)fd < first + FD_GUARDED;
+	return (int)fd >= first && (int)fd < end;
 }
 
 void fd_open_begin(void)
 {
-	struct rlimit lim = host;
+	struct fd_marks *m = marks();
+	struct rlimit lim = m->host;
 
-	if (depth++ || lim.rlim_cur >= (rlim_t)first + FD_GUARDED)
+	if (m->depth++ || lim.rlim_cur >= (rlim_t)end)
 		return;
-	lim.rlim_cur = first + FD_GUARDED;
+	lim.rlim_cur = end;
 	set_limit(&lim);
 }
 
 void fd_open_end(void)
 {
-	if (--depth || host.rlim_cur >= (rlim_t)first + FD_GUARDED)
+	struct fd_marks *m = marks();
+
+	if (--m->depth || m->host.rlim_cur >= (rlim_t)end)
 		return;
-	set_limit(&host);
+	set_limit(&m->host);
 }
 
 int fd_guard(int fd)
@@ -89,116 +136,221 @@ int fd_guard(int fd)
 	if (fd < 0)
 		return fd;
 	fd_open_begin();
-	n = fcntl(fd, F_DUPFD_CLOEXEC, first);
-	if (n < 0)
-		n = -errno;
+	n = raw_syscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, first, 0, 0, 0);
 	fd_open_end();
-	close(fd);
+	raw_syscall(SYS_close, fd, 0, 0, 0, 0, 0);
+	if (n >= end) {
+		raw_syscall(SYS_close, n, 0, 0, 0, 0, 0);
+		n = -EMFILE;
+	}
 	return n;
+}
+
+long fd_made(long fd)
+{
+	if (fd < 0 || (!fd_is_guarded(fd) && (rlim_t)fd < marks()->guest.rlim_cur))
+		return fd;
+	raw_syscall(SYS_close, fd, 0, 0, 0, 0, 0);
+	return -EMFILE;
+}
+
+/* ---- marks --------------------------------------------------------------- */
+
+static void forget_marks(int64_t from, int64_t last)
+{
+	struct fd_marks *m = marks();
+	uint32_t to = 0;
+	bool locked;
+
+	if (!__atomic_load_n(&m->nr, __ATOMIC_RELAXED))
+		return;
+	locked = lock();
+	for (uint32_t i = 0; i < m->nr; i++)
+		if (m->v[i].fd < from || m->v[i].fd > last)
+			m->v[to++] = m->v[i];
+	__atomic_store_n(&m->nr, to, __ATOMIC_RELAXED);
+	unlock(locked);
 }
 
 void fd_mark(int fd, enum fd_mark mark)
 {
-	if (fd >= 0 && fd < MARKS)
-		marks[fd] = mark;
+	struct fd_marks *m = marks();
+	bool locked;
+
+	forget_marks(fd, fd);
+	if (mark == FD_PLAIN || fd < 0)
+		return;
+	locked = lock();
+	if (m->nr == m->cap) {
+		uint32_t cap = m->cap ? m->cap * 2 : 16;
+		struct marked *v = realloc(m->v, cap * sizeof(*v));
+
+		if (!v)
+			fatal("no memory to note what descriptor %d is", fd);
+		m->v = v;
+		m->cap = cap;
+	}
+	m->v[m->nr].fd = fd;
+	m->v[m->nr].mark = mark;
+	__atomic_store_n(&m->nr, m->nr + 1, __ATOMIC_RELAXED);
+	unlock(locked);
 }
 
 enum fd_mark fd_marked(int fd)
 {
-	return fd >= 0 && fd < MARKS ? marks[fd] : FD_PLAIN;
+	struct fd_marks *m = marks();
+	enum fd_mark mark = FD_PLAIN;
+	bool locked;
+
+	if (!__atomic_load_n(&m->nr, __ATOMIC_RELAXED))
+		return FD_PLAIN;
+	locked = lock();
+	for (uint32_t i = 0; i < m->nr; i++)
+		if (m->v[i].fd == fd)
+			mark = m->v[i].mark;
+	unlock(locked);
+	return mark;
 }
+
+struct fd_marks *fd_marks_clone(void)
+{
+	const struct fd_marks *from = marks();
+	struct fd_marks *m = malloc(sizeof(*m));
+
+	if (!m)
+		return NULL;
+	*m = *from;
+	m->cap = m->nr;
+	m->v = NULL;
+	if (m->nr) {
+		m->v = malloc(m->nr * sizeof(*m->v));
+		if (!m->v) {
+			free(m);
+			return NULL;
+		}
+		memcpy(m->v, from->v, m->nr * sizeof(*m->v));
+	}
+	return m;
+}
+
+void fd_marks_free(struct fd_marks *m)
+{
+	if (m)
+		free(m->v);
+	free(m);
+}
+
+/* ---- the guest's calls ----------------------------------------------------- */
 
 long fd_sys_close(int fd)
 {
-	fd_mark(fd, FD_PLAIN);
+	forget_marks(fd, fd);
 	return raw_syscall(SYS_close, fd, 0, 0, 0, 0, 0);
 }
 
 long fd_sys_close_range(unsigned int from, unsigned int last, unsigned int flags)
 {
-	unsigned int end = first + FD_GUARDED;
 	long ret = 0;
 
 	if (from > last)
 		return -EINVAL;
+	if (!(flags & CLOSE_RANGE_CLOEXEC))
+		forget_marks(from, last);
 	if (from < (unsigned int)first)
 		ret = raw_syscall(SYS_close_range, from,
 				  last < (unsigned int)first ? last : (unsigned int)first - 1,
 				  flags, 0, 0, 0);
-	if (!ret && last >= end)
-		ret = raw_syscall(SYS_close_range, from > end ? from : end, last,
+	if (!ret && last >= (unsigned int)end)
+		ret = raw_syscall(SYS_close_range,
+				  from > (unsigned int)end ? from : (unsigned int)end, last,
 				  flags, 0, 0, 0);
 	/* A range of guarded numbers only: nothing to do, but bad flags fail. */
-	if (!ret && from >= (unsigned int)first && last < end)
+	if (!ret && from >= (unsigned int)first && last < (unsigned int)end)
 		ret = raw_syscall(SYS_close_range, ~0U, ~0U, flags, 0, 0, 0);
-	if (!ret && !(flags & CLOSE_RANGE_CLOEXEC))
-		for (uint64_t i = from; i <= last && i < MARKS; i++)
-			if (!fd_is_guarded(i))
-				marks[i] = FD_PLAIN;
 	return ret;
+}
+
+/* The new descriptor is what the old one was. */
+static long copied(int from, long to)
+{
+	enum fd_mark mark = fd_marked(from);
+
+	if (to >= 0 && to != from)
+		fd_mark(to, mark);
+	return to;
 }
 
 long fd_sys_dup(int fd)
 {
-	long n = raw_syscall(SYS_dup, fd, 0, 0, 0, 0, 0);
-
-	if (n >= 0)
-		fd_mark(n, fd_marked(fd));
-	return n;
+	return copied(fd, fd_made(raw_syscall(SYS_dup, fd, 0, 0, 0, 0, 0)));
 }
 
 long fd_sys_dup3(int from, int to, int flags, bool dup2)
 {
-	long n;
-
 	if (fd_is_guarded(from) || fd_is_guarded(to))
 		return -EBADF;
+	/* The real limit may be higher just now. */
+	if (to >= 0 && to != from && (rlim_t)to >= marks()->guest.rlim_cur)
+		return -EBADF;
 	if (dup2)
-		n = raw_syscall(SYS_dup2, from, to, 0, 0, 0, 0);
-	else
-		n = raw_syscall(SYS_dup3, from, to, flags, 0, 0, 0);
-	if (n >= 0)
-		fd_mark(n, fd_marked(from));
-	return n;
+		return copied(from, raw_syscall(SYS_dup2, from, to, 0, 0, 0, 0));
+	return copied(from, raw_syscall(SYS_dup3, from, to, flags, 0, 0, 0));
+}
+
+long fd_sys_fcntl_dup(int fd, int cmd, int from)
+{
+	if (from >= 0 && (rlim_t)from >= marks()->guest.rlim_cur)
+		return -EINVAL;
+	if (fd_is_guarded(from))
+		from = end;
+	return copied(fd, fd_made(raw_syscall(SYS_fcntl, fd, cmd, from, 0, 0, 0)));
+}
+
+void fd_limits_get(struct rlimit *lim)
+{
+	*lim = marks()->guest;
+}
+
+void fd_limits_set(const struct rlimit *lim)
+{
+	marks()->guest = *lim;
 }
 
 /**
- * fd_sys_prlimit() - prlimit64 of the guest's own RLIMIT_NOFILE
- * @pid: 0 or the guest's own
+ * fd_sys_prlimit() - prlimit64 of the guest for itself
  * @what: RLIMIT_*; only RLIMIT_NOFILE is special
  * @new_lim: already read from the guest, or NULL
  * @old_lim: written back to the guest by the caller, or NULL
  *
  * A hard limit below the guarded numbers would take them from us: the guest is
  * told that it has it, and the soft one, which it cannot raise above it, is
- * really set.
+ * really set. With rt_lock held.
  */
-long fd_sys_prlimit(int pid, unsigned int what, const struct rlimit *new_lim,
-		    struct rlimit *old_lim)
+long fd_sys_prlimit(unsigned int what, const struct rlimit *new_lim, struct rlimit *old_lim)
 {
-	struct rlimit was = guest, lim;
+	struct fd_marks *m = marks();
+	struct rlimit was = m->guest, lim;
 	long ret;
 
-	ret = pid && pid != getpid() ? -ENOSYS : mem_sys_prlimit(what, new_lim, old_lim);
+	ret = mem_sys_prlimit(what, new_lim, old_lim);
 	if (ret != -ENOSYS)
 		return ret;
 	if (what != RLIMIT_NOFILE)
-		return raw_syscall(SYS_prlimit64, pid, what, (long)new_lim,
-				   (long)old_lim, 0, 0);
+		return raw_syscall(SYS_prlimit64, 0, what, (long)new_lim, (long)old_lim, 0, 0);
 	if (new_lim) {
 		lim = *new_lim;
 		if (lim.rlim_cur > lim.rlim_max)
 			return -EINVAL;
-		if (lim.rlim_max > guest.rlim_max && lim.rlim_max <= host.rlim_max &&
+		if (lim.rlim_max > was.rlim_max && lim.rlim_max <= m->host.rlim_max &&
 		    geteuid())
 			return -EPERM;
-		if (lim.rlim_max < (rlim_t)first + FD_GUARDED)
-			lim.rlim_max = host.rlim_max;
+		if (lim.rlim_max < (rlim_t)end)
+			lim.rlim_max = m->host.rlim_max;
 		ret = set_limit(&lim);
 		if (ret)
 			return ret;
-		host = lim;
-		guest = *new_lim;
+		m->host = lim;
+		m->guest = *new_lim;
 	}
 	if (old_lim)
 		*old_lim = was;

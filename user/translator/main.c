@@ -183,6 +183,7 @@ int main(int argc, char **argv)
 	if (err)
 		die("cannot make the code cache: %s", strerror(-err));
 	loader_load(prog.fd, prog.name, prog.argv, environ, &img);
+	procfs_init(img.sp);
 	prctl(PR_SET_NAME, strrchr(prog.name, '/') ? strrchr(prog.name, '/') + 1 : prog.name);
 
 	cpu.regs.rip = img.entry;

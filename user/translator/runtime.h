@@ -58,7 +58,6 @@ struct process {
 	uint32_t threads;	/* live ones */
 	bool vforked;		/* the memory is the parent's: no views are made */
 	struct fd_marks *marks;	/* fd.c */
-	struct seccomp *seccomp;/* seccomp.c: the guest's filters, or NULL */
 };
 
 /* The guest's threads in this address space, vfork children included. */
@@ -139,6 +138,25 @@ long sig_pending_set(struct cpu *cpu, uint64_t set, uint64_t size);
 int sig_wait_mask(struct cpu *cpu, uint64_t gva, uint64_t size, uint64_t *mask);
 /* End by this signal, as the guest would have natively. */
 _Noreturn void signal_die(int sig);
+
+/* ---- /proc, seccomp, the vsyscall page -------------------------------------- */
+
+/* Where the guest's arguments and auxiliary vector are: its first stack pointer. */
+void procfs_init(uint64_t sp);
+
+/*
+ * The guest's seccomp filters: each thread's cpu->seccomp. clone and exit with
+ * rt_lock held. save: a guarded descriptor, not close-on-exec, that holds them for
+ * the program that the guest executes; -1: there are none; other -errno. load
+ * closes it: 0 or -errno.
+ */
+void seccomp_clone(struct cpu *cpu, const struct cpu *from);
+void seccomp_thread_exit(struct cpu *cpu);
+int seccomp_save(struct cpu *cpu);
+int seccomp_load(struct cpu *cpu, int fd);
+
+/* Was the fault a call into the vsyscall page? Then it has been done. */
+bool vsyscall_call(struct cpu *cpu);
 
 /* stats.c, log.c */
 void stats_print(int fd);

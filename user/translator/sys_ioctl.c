@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 /*
- * The ioctl commands that the guest may use, with how much of memory each one
- * writes. The old ones do not say it in their number, so they are all listed; a
- * command that is not here ends the guest with a line.
+ * The ioctl commands, with how much of memory each one writes. Commands of today
+ * say it in their number; of the old ones those that are common are listed.
+ *
+ * For any other the argument is taken for a pointer to a page's worth of data.
+ * What its structure points to is found out the hard way: if the kernel could
+ * not write there, all of memory is opened to it, and it is asked again.
+ *
+ * Owns nothing; takes no lock.
  */
 #include "fd.h"
 #include "mem.h"
@@ -55,7 +60,7 @@ static const struct ioctl_cmd commands[] = {
 	OUT(FS_IOC_GETVERSION, 8), OUT(FS_IOC_FSGETXATTR, sizeof(struct fsxattr)),
 	IN(FS_IOC_FSSETXATTR),
 	OUT(FS_IOC_GETFSLABEL, FSLABEL_MAX),
-	{ FICLONE, 0, true },
+	{ FICLONE, 0, true }, IN(FICLONERANGE),
 	OUT(BLKGETSIZE, 8), OUT(BLKGETSIZE64, 8), OUT(BLKSSZGET, 4), OUT(BLKBSZGET, 8),
 	OUT(BLKROGET, 4), IN(BLKFLSBUF), IN(BLKRRPART),
 	OUT(RNDGETENTCNT, 4),
@@ -71,33 +76,72 @@ static const struct ioctl_cmd commands[] = {
 	OUT(KDGETLED, 1), OUT(VT_OPENQRY, 4), OUT(VT_GETSTATE, 6), OUT(VT_GETMODE, 8),
 };
 
-long sys_ioctl_call(struct cpu *cpu, const struct sys_entry *e, long a[6])
+static const struct ioctl_cmd *find(unsigned int cmd)
+{
+	for (size_t i = 0; i < sizeof(commands) / sizeof(*commands); i++)
+		if (commands[i].cmd == cmd)
+			return &commands[i];
+	return NULL;
+}
+
+static long listed(struct cpu *cpu, const struct sys_entry *e, long a[6], size_t out)
+{
+	mem_kernel_write(a[2], out);
+	return sys_pass(cpu, e, a);
+}
+
+static long unlisted(struct cpu *cpu, const struct sys_entry *e, long a[6])
 {
 	unsigned int cmd = a[1];
-	struct ifconf conf;
+	long ret;
 
-	if (cmd == SIOCGIFCONF) {
+	if (_IOC_DIR(cmd) & _IOC_READ)
+		mem_kernel_write(a[2], _IOC_SIZE(cmd));
+	else if (!_IOC_DIR(cmd))
+		mem_kernel_write(a[2], PAGE);
+	ret = sys_pass(cpu, e, a);
+	if (ret != -EFAULT)
+		return ret;
+	mem_kernel_write(0, TASK_END);
+	return sys_pass(cpu, e, a);
+}
+
+long sys_ioctl_call(struct cpu *cpu, const struct sys_entry *e, long a[6])
+{
+	const struct ioctl_cmd *c = find(a[1]);
+	struct file_clone_range range;
+	struct ifconf conf;
+	long ret;
+
+	switch ((unsigned int)a[1]) {
+	case SIOCGIFCONF:
 		if (guest_read(&conf, a[2], sizeof(conf)))
 			return -EFAULT;
 		mem_kernel_write(a[2], sizeof(conf));
 		if (conf.ifc_len > 0)
 			mem_kernel_write((uint64_t)conf.ifc_buf, conf.ifc_len);
 		return sys_pass(cpu, e, a);
-	}
-	for (size_t i = 0; i < sizeof(commands) / sizeof(*commands); i++) {
-		const struct ioctl_cmd *c = &commands[i];
-		long ret;
-
-		if (c->cmd != cmd)
-			continue;
-		if (c->fd_arg && fd_is_guarded(a[2]))
+	case FICLONERANGE:
+		if (!guest_read(&range, a[2], sizeof(range)) && fd_is_guarded(range.src_fd))
 			return -EBADF;
-		mem_kernel_write(a[2], c->out);
-		ret = sys_pass(cpu, e, a);
-		if (ret >= 0 && cmd == FICLONE)
-			mem_file_written(a[0]);
-		return ret;
+		break;
 	}
-	cpu->regs.rip -= 2;
-	unsupported(cpu, "ioctl 0x%x on descriptor %d", cmd, (int)a[0]);
+	if (!c)
+		ret = unlisted(cpu, e, a);
+	else if (c->fd_arg && fd_is_guarded(a[2]))
+		ret = -EBADF;
+	else
+		ret = listed(cpu, e, a, c->out);
+
+	switch ((unsigned int)a[1]) {
+	case FICLONE:
+	case FICLONERANGE:
+		if (ret >= 0)
+			mem_file_written(a[0]);
+		break;
+	case TIOCGPTPEER:
+		ret = fd_made(ret);
+		break;
+	}
+	return ret;
 }

@@ -10,7 +10,9 @@
 #include "fd.h"
 #include "mem.h"
 #include "raw_syscall.h"
+#include "procfs.h"
 #include "runtime.h"
+#include "seccomp.h"
 
 #include <errno.h>
 #include <sys/socket.h>
@@ -20,7 +22,13 @@
 
 #define MAX_IOV 1024
 
-static void open_iov(uint64_t iov, uint64_t n)
+/* The names that a call gets in place of the guest's. */
+struct names {
+	char link[2][PROCFS_LINK];
+	unsigned int nr;
+};
+
+void sys_open_iov(uint64_t iov, uint64_t n)
 {
 	struct iovec v;
 
@@ -33,7 +41,7 @@ static void open_iov(uint64_t iov, uint64_t n)
 	}
 }
 
-static void open_msg(uint64_t msg)
+void sys_open_msg(uint64_t msg)
 {
 	struct msghdr m;
 
@@ -42,25 +50,52 @@ static void open_msg(uint64_t msg)
 	mem_kernel_write(msg, sizeof(m));
 	mem_kernel_write((uint64_t)m.msg_name, m.msg_namelen);
 	mem_kernel_write((uint64_t)m.msg_control, m.msg_controllen);
-	open_iov((uint64_t)m.msg_iov, m.msg_iovlen);
+	sys_open_iov((uint64_t)m.msg_iov, m.msg_iovlen);
 }
 
-/* Memory that the kernel is about to write. False: a guarded descriptor. */
-static bool prepare(const struct sys_entry *e, const long args[6])
+/* A file's name in argument i: those in /proc may have to be others. */
+static int prepare_path(const struct sys_entry *e, int i, long args[6], struct names *names)
+{
+	int dirfd = i && e->arg[i - 1].kind == A_FD ? args[i - 1] : -1;
+	char path[64];
+
+	/* None that matters is longer. */
+	if (guest_strncpy(path, args[i], sizeof(path)) <= 0)
+		return 0;
+	if (procfs_hidden(dirfd, path))
+		return -ENOENT;
+	if (e->arg[i].kind == A_PATH && names->nr < 2 &&
+	    procfs_exe(path, names->link[names->nr]))
+		args[i] = (long)names->link[names->nr++];
+	return 0;
+}
+
+/*
+ * Memory that the kernel is about to write is announced; guarded descriptors and
+ * their names are refused. 0 or -errno.
+ */
+static int prepare(const struct sys_entry *e, long args[6], struct names *names)
 {
 	for (int i = 0; i < 6; i++) {
 		const struct sys_arg *a = &e->arg[i];
 		uint32_t len;
+		int err;
 
 		switch ((enum arg_kind)a->kind) {
 		case A_END:
-			return true;
+			return 0;
 		case A_VAL:
 		case A_IN:
 			break;
 		case A_FD:
 			if (fd_is_guarded(args[i]))
-				return false;
+				return -EBADF;
+			break;
+		case A_PATH:
+		case A_LINK:
+			err = prepare_path(e, i, args, names);
+			if (err)
+				return err;
 			break;
 		case A_OUT:
 			mem_kernel_write(args[i], a->n);
@@ -76,14 +111,20 @@ static bool prepare(const struct sys_entry *e, const long args[6])
 			}
 			break;
 		case A_IOV:
-			open_iov(args[i], args[a->by]);
+			sys_open_iov(args[i], args[a->by]);
 			break;
 		case A_MSG:
-			open_msg(args[i]);
+			sys_open_msg(args[i]);
+			break;
+		case A_PAIR:
+			mem_kernel_write(args[i], 2 * sizeof(int));
+			break;
+		case A_ALL:
+			mem_kernel_write(0, TASK_END);
 			break;
 		}
 	}
-	return true;
+	return 0;
 }
 
 /*
@@ -112,12 +153,59 @@ long sys_pass(struct cpu *cpu, const struct sys_entry *e, long args[6])
 	return guest_syscall(&cpu->stop, e - sys_table, args);
 }
 
-static _Noreturn void unknown(struct cpu *cpu, uint64_t nr)
+/* New descriptors whose numbers the guest cannot have: as if there were none. */
+static long check_new(const struct sys_entry *e, const long args[6], long ret)
 {
-	const char *name = nr < sys_names_size && sys_names[nr] ? sys_names[nr] : "unknown";
+	if (e->new_fd)
+		return fd_made(ret);
+	for (int i = 0; i < 6 && ret >= 0 && e->arg[i].kind != A_END; i++) {
+		int fds[2];
 
-	cpu->regs.rip -= 2;
-	unsupported(cpu, "system call %s (%lu)", name, nr);
+		if (e->arg[i].kind != A_PAIR || guest_read(fds, args[i], sizeof(fds)))
+			continue;
+		if (fd_made(fds[0]) < 0) {
+			fd_sys_close(fds[1]);
+			return -EMFILE;
+		}
+		if (fd_made(fds[1]) < 0) {
+			fd_sys_close(fds[0]);
+			return -EMFILE;
+		}
+	}
+	return ret;
+}
+
+static long make_call(struct cpu *cpu, const struct sys_entry *e, long args[6])
+{
+	bool proc_mem = e->file_written && fd_marked(args[e->file_written - 1]) == FD_PROC_MEM;
+	struct names names;
+	long ret;
+
+	names.nr = 0;
+	if (proc_mem)
+		open_proc_mem(e, args);
+	ret = prepare(e, args, &names);
+	if (ret)
+		return ret;
+	if (proc_mem && sys_proc_mem_write(e, args, &ret))
+		;
+	else if (e->fn)
+		ret = e->fn(cpu, e, args);
+	else
+		ret = sys_pass(cpu, e, args);
+	return check_new(e, args, ret);
+}
+
+/* The table's line; NULL: ENOSYS. */
+static const struct sys_entry *entry(struct cpu *cpu, uint32_t nr)
+{
+	if (nr < sys_table_size && sys_table[nr].name)
+		return &sys_table[nr];
+	if (nr < sys_names_size && sys_names[nr]) {
+		cpu->regs.rip -= 2;
+		unsupported(cpu, "system call %s (%u)", sys_names[nr], nr);
+	}
+	return NULL;
 }
 
 /**
@@ -130,10 +218,9 @@ static _Noreturn void unknown(struct cpu *cpu, uint64_t nr)
 void sys_call(struct cpu *cpu)
 {
 	uint64_t *r = cpu->regs.r;
-	uint64_t nr = r[0];
+	uint32_t nr = r[0];	/* the kernel does not look at the upper half */
 	long args[6] = { r[7], r[6], r[2], r[10], r[8], r[9] };
 	const struct sys_entry *e;
-	bool proc_mem;
 	long ret;
 
 	/* A signal that came before the call is delivered before it. */
@@ -143,27 +230,28 @@ void sys_call(struct cpu *cpu)
 		return;
 	}
 	st.syscalls++;
+	if (cpu->seccomp) {
+		enum seccomp_verdict v;
+
+		r[1] = cpu->regs.rip;
+		r[11] = cpu->regs.rflags;
+		v = seccomp_call(cpu, nr, args, &ret);
+		if (v == SECCOMP_TRAPPED)
+			return;
+		if (v == SECCOMP_DONE) {
+			r[0] = ret;
+			return;
+		}
+	}
 	if (nr == SYS_rt_sigreturn) {
 		signal_return(cpu);
 		goto out;
 	}
-	if (nr >= sys_table_size || !sys_table[nr].name)
-		unknown(cpu, nr);
-	e = &sys_table[nr];
-	proc_mem = e->file_written && fd_marked(args[e->file_written - 1]) == FD_PROC_MEM;
-	if (proc_mem)
-		open_proc_mem(e, args);
-	if (!prepare(e, args))
-		ret = -EBADF;
-	else if (proc_mem && sys_proc_mem_write(e, args, &ret))
-		;
-	else if (e->fn)
-		ret = e->fn(cpu, e, args);
-	else
-		ret = sys_pass(cpu, e, args);
+	e = entry(cpu, nr);
+	ret = e ? make_call(cpu, e, args) : -ENOSYS;
 	kwrite_end(cpu);
 
-	if (e->file_written && ret >= 0) {
+	if (e && e->file_written && ret >= 0) {
 		int fd = args[e->file_written - 1];
 
 		if (fd_marked(fd) == FD_PROC_MEM)

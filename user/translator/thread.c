@@ -370,7 +370,8 @@ void thread_run(struct cpu *cpu)
 			sys_call(cpu);
 			break;
 		case CPU_FAULT:
-			signal_fault(cpu);
+			if (!vsyscall_call(cpu))
+				signal_fault(cpu);
 			break;
 		case CPU_UNSUPPORTED:
 			unsupported(cpu, "%s", cpu->unsupported ?: "an instruction");

@@ -127,6 +127,7 @@ struct cpu {
 	bool vfork;			/* the parent waits, and takes this back */
 	void *exec_args;		/* exec.c: memory of a call under way */
 	size_t exec_bytes;
+	struct seccomp *seccomp;	/* the guest's filters of this thread, or NULL */
 	char reason[96];		/* room for an unsupported text */
 	struct run_stats stats;
 };
