@@ -179,6 +179,7 @@ int main(int argc, char **argv)
 		die("no memory for the runtime's stack");
 
 	settings.core.cache_base = (void *)RUNTIME_CACHE;
+	settings.core.cache_bytes = mem_limit_cache(settings.core.cache_bytes);
 	err = core_init(&settings.core);
 	if (err)
 		die("cannot make the code cache: %s", strerror(-err));

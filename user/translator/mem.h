@@ -114,7 +114,7 @@ void mem_forget_code(uint64_t start, uint64_t end);
 int mem_add_foreign(uint64_t start, uint64_t end, int prot, const char *name);
 
 /* mem_promote.c */
-#define PROMOTE_EAGER	(64UL << 20)	/* up to this at once, else where code runs */
+bool mem_promote_eager(uint64_t len);
 int mem_promote(uint64_t start, uint64_t end);
 int mem_promote_around(const struct region *r, uint64_t gva);
 bool mem_may_promote(const struct region *r);
@@ -154,6 +154,9 @@ long mem_shmdt(uint64_t addr);
 long mem_remap_file_pages(uint64_t start, uint64_t len, int prot, uint64_t pgoff);
 
 /* mem_limit.c */
+extern bool mem_overcommit_never;	/* vm.overcommit_memory is 2 */
+bool mem_limit_tight(void);	/* little address space: nothing may be large */
+size_t mem_limit_cache(size_t bytes);
 void mem_limit_init(void);
 int mem_limit_save(char *buf, size_t size);
 bool mem_limit_load(const char *text);

@@ -13,17 +13,53 @@
 #include "raw_syscall.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#define CACHE_PROMISED	(16UL << 20)	/* vm.overcommit_memory is 2 */
+#define CACHE_LEAST	(2UL << 20)
+
 static struct rlimit as_lim = { RLIM_INFINITY, RLIM_INFINITY };
 static struct rlimit data_lim = { RLIM_INFINITY, RLIM_INFINITY };
 static bool loaded;
+static bool tight;
+bool mem_overcommit_never;
 
 static long host_limit(unsigned int what, const struct rlimit *new_lim, struct rlimit *old)
 {
 	return raw_syscall(SYS_prlimit64, 0, what, (long)new_lim, (long)old, 0, 0);
+}
+
+static char overcommit(void)
+{
+	long fd = raw_syscall(SYS_open, (long)"/proc/sys/vm/overcommit_memory",
+			      O_RDONLY | O_CLOEXEC, 0, 0, 0, 0);
+	char c = '0';
+
+	if (fd >= 0) {
+		raw_syscall(SYS_read, fd, (long)&c, 1, 0, 0, 0);
+		raw_syscall(SYS_close, fd, 0, 0, 0, 0, 0);
+	}
+	return c;
+}
+
+bool mem_limit_tight(void)
+{
+	return tight;
+}
+
+/* Of the code cache, where all of it counts and nobody has asked for more. */
+size_t mem_limit_cache(size_t bytes)
+{
+	size_t most = mem_overcommit_never ? CACHE_PROMISED : SIZE_MAX;
+
+	if (tight && most > as_lim.rlim_max / 32)
+		most = as_lim.rlim_max / 32;
+	if (most < CACHE_LEAST)
+		most = CACHE_LEAST;
+	return bytes < most ? bytes : most;
 }
 
 /* mem_limit_init() - take over the limits, unless mem_limit_load() has. */
@@ -33,6 +69,8 @@ void mem_limit_init(void)
 
 	host_limit(RLIMIT_AS, NULL, &as);
 	host_limit(RLIMIT_DATA, NULL, &data);
+	tight = as.rlim_max < 4UL << 30;
+	mem_overcommit_never = overcommit() == '2';
 	if (!loaded) {
 		as_lim = as;
 		data_lim = data;

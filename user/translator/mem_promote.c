@@ -22,12 +22,14 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
+#define PROMOTE_EAGER	(64UL << 20)	/* at once, else where code runs */
 #define PROMOTE_WHOLE	(4UL << 20)	/* a mapping up to this moves as one */
 #define PROMOTE_PIECE	(2UL << 20)	/* of a larger one, this much */
 #define PAGEMAP_MIN	64		/* pages: below, reading them all is cheaper */
 #define PM_THERE	(3UL << 62)	/* present or swapped out */
 
-static void copy_page(char *to, const char *from)
+/* False: there is no memory for it. */
+static bool copy_page(char *to, const char *from)
 {
 	const uint64_t *q = (const uint64_t *)from;
 	unsigned int i = 0;
@@ -35,35 +37,42 @@ static void copy_page(char *to, const char *from)
 	/* A page that holds nothing stays a hole. */
 	while (i < PAGE / 8 && !q[i])
 		i++;
-	if (i < PAGE / 8)
-		__builtin_memcpy(to, from, PAGE);
+	return i == PAGE / 8 || !guest_copy(to, from, PAGE);
 }
 
 /*
  * Reading a page that was never touched maps it, so for much memory the kernel
  * is asked which pages there are.
  */
-static void copy_to_alias(char *to, const char *from, uint64_t len)
+static bool copy_to_alias(char *to, const char *from, uint64_t len)
 {
 	uint64_t n = len / PAGE, entry[256];
+	bool ok = true;
 	long fd = -1;
 
 	if (n >= PAGEMAP_MIN)
 		fd = raw_syscall(SYS_open, (long)"/proc/self/pagemap", O_RDONLY | O_CLOEXEC,
 				 0, 0, 0, 0);
-	for (uint64_t i = 0; i < n; i += 256) {
+	for (uint64_t i = 0; ok && i < n; i += 256) {
 		uint64_t m = n - i < 256 ? n - i : 256;
 		long got = -1;
 
 		if (fd >= 0)
 			got = raw_syscall(SYS_pread64, fd, (long)entry, m * 8,
 					  ((uint64_t)from / PAGE + i) * 8, 0, 0);
-		for (uint64_t k = 0; k < m; k++)
+		for (uint64_t k = 0; ok && k < m; k++)
 			if (got != (long)m * 8 || entry[k] & PM_THERE)
-				copy_page(to + (i + k) * PAGE, from + (i + k) * PAGE);
+				ok = copy_page(to + (i + k) * PAGE, from + (i + k) * PAGE);
 	}
 	if (fd >= 0)
 		raw_syscall(SYS_close, fd, 0, 0, 0, 0, 0);
+	return ok;
+}
+
+/* May so much be moved at once, or only where code runs? */
+bool mem_promote_eager(uint64_t len)
+{
+	return len <= (mem_overcommit_never ? PROMOTE_WHOLE : PROMOTE_EAGER);
 }
 
 bool mem_may_promote(const struct region *r)
@@ -110,10 +119,11 @@ int mem_promote(uint64_t start, uint64_t end)
 		if (err)
 			goto free;
 	}
-	copy_to_alias(mv->alias + voff, (const char *)start, end - start);
+	err = copy_to_alias(mv->alias + voff, (const char *)start, end - start) ? 0 : -ENOMEM;
 	mem_forget_code(start, end);
-	err = codewp_map(mv->view, &addr, end - start, voff, host,
-			 MAP_FIXED | MAP_NORESERVE);
+	if (!err)
+		err = codewp_map(mv->view, &addr, end - start, voff, host,
+				 MAP_FIXED | MAP_NORESERVE);
 	if (err) {
 		raw_syscall(SYS_mprotect, start, end - start, host, 0, 0, 0);
 		goto free;

@@ -296,7 +296,7 @@ long mem_mmap(uint64_t addr, uint64_t len, int prot, int flags, int fd, uint64_t
 		}
 	}
 	/* Empty: nothing has to be moved later. */
-	if (prot & PROT_WRITE && prot & PROT_EXEC && len <= PROMOTE_EAGER &&
+	if (prot & PROT_WRITE && prot & PROT_EXEC && mem_promote_eager(len) &&
 	    mem_may_promote(&r) && !view_private_alloc(len, &r.mv, &r.voff))
 		r.kind = R_PVIEW;
 
@@ -367,7 +367,7 @@ static long protect_part(struct region *r, uint64_t start, uint64_t end, int pro
 	/* Before it becomes writable and executable. If it cannot be moved now, its
 	 * blocks check themselves.
 	 */
-	if (prot & PROT_WRITE && prot & PROT_EXEC && end - start <= PROMOTE_EAGER &&
+	if (prot & PROT_WRITE && prot & PROT_EXEC && mem_promote_eager(end - start) &&
 	    mem_may_promote(r) && !mem_promote(start, end))
 		r = map_at(start);
 	if (mem_is_view(r))

@@ -25,6 +25,7 @@
 #include <unistd.h>
 
 #define PRIVATE_BYTES	(256UL << 20)	/* least size of a private view */
+#define PRIVATE_TIGHT	(16UL << 20)	/* with little address space */
 #define SLACK_BYTES	(16UL << 20)	/* a shared file may grow: a view has room */
 
 static struct mview **views;		/* by ascending base */
@@ -280,6 +281,27 @@ static void span_delete(struct mview *mv, size_t i)
 		mv->free[i] = mv->free[i + 1];
 }
 
+/* Room that an existing view has. */
+static struct mview *take_free(uint64_t len, uint64_t *voff)
+{
+	for (size_t v = 0; v < nr_views; v++) {
+		struct mview *mv = views[v];
+
+		for (size_t i = 0; !mv->shared && i < mv->nr_free; i++) {
+			struct span *s = &mv->free[i];
+
+			if (s->end - s->start < len)
+				continue;
+			*voff = s->start;
+			s->start += len;
+			if (s->start == s->end)
+				span_delete(mv, i);
+			return mv;
+		}
+	}
+	return NULL;
+}
+
 /**
  * view_private_alloc() - take room in a private view
  * @len: bytes, page aligned
@@ -290,39 +312,35 @@ static void span_delete(struct mview *mv, size_t i)
  */
 int view_private_alloc(uint64_t len, struct mview **out, uint64_t *voff)
 {
-	uint64_t size = len > PRIVATE_BYTES ? len : PRIVATE_BYTES;
-	struct mview *mv;
+	uint64_t size = mem_limit_tight() ? PRIVATE_TIGHT : PRIVATE_BYTES;
+	struct mview *mv = take_free(len, voff);
 	int fd, err;
 
-	for (size_t v = 0; v < nr_views; v++) {
-		mv = views[v];
-		for (size_t i = 0; !mv->shared && i < mv->nr_free; i++) {
-			struct span *s = &mv->free[i];
-
-			if (s->end - s->start < len)
-				continue;
-			*voff = s->start;
-			*out = mv;
-			s->start += len;
-			if (s->start == s->end)
-				span_delete(mv, i);
-			return 0;
-		}
-	}
-	fd = new_memfd("codewp-private", size);
-	if (fd < 0)
-		return fd;
-	err = view_new(fd, 0, size, false, &mv);
-	if (err)
-		return err;
-	if (len < size) {
-		err = span_insert(mv, 0, len, size);
-		if (err) {
-			view_drop(mv);
+	if (size < len)
+		size = len;
+	if (!mv) {
+		fd = new_memfd("codewp-private", size);
+		if (fd < 0)
+			return fd;
+		err = view_new(fd, 0, size, false, &mv);
+		if (err)
 			return err;
+		if (len < size) {
+			err = span_insert(mv, 0, len, size);
+			if (err) {
+				view_drop(mv);
+				return err;
+			}
 		}
+		*voff = 0;
 	}
-	*voff = 0;
+	/* Where memory is promised when it is mapped, this must be, too. */
+	if (mem_overcommit_never &&
+	    fallocate(mv->memfd, FALLOC_FL_KEEP_SIZE, mv->file_off + *voff, len)) {
+		err = -errno;
+		view_private_free(mv, *voff, len);
+		return err == -ENOSPC ? -ENOMEM : err;
+	}
 	*out = mv;
 	return 0;
 }
