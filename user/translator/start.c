@@ -51,6 +51,8 @@ static int search(const char *name, const char **path)
 	int err = ENOENT, fd, now;
 	char *p;
 
+	if (!*name)
+		refuse("\"\"", ENOENT);
 	if (strchr(name, '/')) {
 		fd = open_program(AT_FDCWD, name, &err);
 		if (fd < 0)
