@@ -45,8 +45,9 @@ bool mem_private(uint64_t gva)
 	return false;
 }
 
-void mem_for_each_view(void (*fn)(struct codewp_view *view, void *arg), void *arg)
+struct codewp_view *mem_base_view(void)
 {
+	return NULL;
 }
 
 int guest_read(void *dst, uint64_t gva, size_t len)
@@ -99,6 +100,10 @@ const char *codewp_strerror(int err)
 const struct codewp_backend_info *codewp_backend_info(const struct codewp *ctx)
 {
 	return NULL;
+}
+
+void codewp_thread_unregister(struct codewp_thread *thread)
+{
 }
 
 int codewp_thread_register(struct codewp *ctx, struct codewp_thread **thread,

@@ -8,21 +8,28 @@
  *
  * Freed by epochs: a flush makes every TB unreachable, raises the epoch, and
  * starts again at the bottom only when every thread is out of the cache or has
- * entered it since. Owned by the thread that translates (one, so far); readers
- * of the table (trap handlers) see an entry only when it is whole.
+ * entered it since. While it waits for them it does not hold rt_lock, which
+ * guards all of this; nothing is allocated then. A thread that may hold addresses
+ * of the cache says so in cpu->epoch (cache_enter, cache_leave). Readers of the
+ * table (signal handlers, too) are such threads, and see an entry only when it is
+ * whole.
  */
 #include <errno.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "core.h"
+#include "raw_syscall.h"
 
 static uint8_t *code_start, *code_next, *code_end;
 static uint8_t *meta_start, *meta_next, *meta_end;
 static struct cache_range *ranges;
 static size_t nr_ranges, max_ranges;
 static uint64_t epoch = 1;
+static bool flushing;		/* somebody waits for the others to leave */
 
 int cache_init(size_t bytes, void *base)
 {
@@ -73,7 +80,7 @@ struct emit cache_begin(size_t need)
 {
 	struct emit e = { code_next, code_end, false };
 
-	if ((size_t)(code_end - code_next) < need || nr_ranges == max_ranges)
+	if (flushing || (size_t)(code_end - code_next) < need || nr_ranges == max_ranges)
 		e.full = true;
 	return e;
 }
@@ -99,7 +106,7 @@ void *cache_meta(size_t size)
 	size_t i;
 
 	size = (size + 15) & ~15UL;
-	if ((size_t)(meta_end - meta_next) < size)
+	if (flushing || (size_t)(meta_end - meta_next) < size)
 		return NULL;
 	meta_next += size;
 	for (i = 0; i < size / 8; i++)	/* a flush leaves old data behind */
@@ -129,7 +136,7 @@ const struct cache_range *cache_find(uint64_t host_pc)
 
 bool cache_room(void)
 {
-	return code_end - code_next >= RESERVE + TB_MAX_HOST &&
+	return !flushing && code_end - code_next >= RESERVE + TB_MAX_HOST &&
 	       meta_end - meta_next >= RESERVE + TB_MAX_HOST &&
 	       max_ranges - nr_ranges >= 1024;
 }
@@ -149,36 +156,84 @@ static void drop_tb(struct tb *tb, void *unused)
 		codemap_invalidate_tb(the_map, &tb->cm);
 }
 
+/* Has its task ended without leaving? A child of vfork can be killed anywhere. */
+static bool gone(const struct cpu *cpu)
+{
+	return cpu->tid && raw_syscall(SYS_tkill, cpu->tid, 0, 0, 0, 0, 0) == -ESRCH;
+}
+
+static void wait_until_left(const struct cpu *cpu, uint64_t now)
+{
+	for (unsigned int n = 0;; n++) {
+		uint64_t e = __atomic_load_n(&cpu->epoch, __ATOMIC_ACQUIRE);
+
+		if (!e || e >= now || (n % 1024 == 1023 && gone(cpu)))
+			return;
+		if (n < 64)
+			sched_yield();
+		else
+			usleep(100);
+	}
+}
+
+/**
+ * cache_flush() - drop everything, so that there is room
+ * @cpu: the caller, who holds rt_lock but no address of the cache
+ *
+ * rt_lock is not held all the time.
+ */
 void cache_flush(struct cpu *cpu)
 {
-	uint64_t now = __atomic_add_fetch(&epoch, 1, __ATOMIC_ACQ_REL);
-	struct cpu *c;
+	uint64_t now;
 
-	cache_for_each_tb(drop_tb, NULL);
-	for (c = all_cpus; c; c = c->next) {
-		if (c == cpu)
-			continue;
-		/* Nothing leads back into its TB, so it leaves at the next edge. */
-		while (__atomic_load_n(&c->in_cache, __ATOMIC_ACQUIRE) &&
-		       __atomic_load_n(&c->epoch, __ATOMIC_ACQUIRE) < now)
-			sched_yield();
-	}
-	cpu->epoch = now;
 	cpu->last_tb = NULL;
+	if (flushing) {
+		do {
+			rt_unlock();
+			usleep(50);
+			rt_lock();
+		} while (flushing);
+		return;
+	}
+	cache_for_each_tb(drop_tb, NULL);
+	/*
+	 * Pairs with cache_enter(): either the scan below sees that a thread has
+	 * entered, or that thread does not find what was dropped.
+	 */
+	now = __atomic_add_fetch(&epoch, 1, __ATOMIC_SEQ_CST);
+	flushing = true;
+	rt_unlock();
+	/* Nothing leads back into its TB, so each leaves at the next edge. */
+	for (struct cpu *c = __atomic_load_n(&all_cpus, __ATOMIC_ACQUIRE); c; c = c->next)
+		if (c != cpu)
+			wait_until_left(c, now);
+	rt_lock();
 	cache_reset();
 }
 
 void cache_reset(void)
 {
+	flushing = false;
 	nr_ranges = 0;
 	code_next = code_start;
 	meta_next = meta_start;
 }
 
+uint64_t cache_epoch(void)
+{
+	return __atomic_load_n(&epoch, __ATOMIC_ACQUIRE);
+}
+
 void cache_enter(struct cpu *cpu)
 {
-	__atomic_store_n(&cpu->epoch, __atomic_load_n(&epoch, __ATOMIC_ACQUIRE),
-			 __ATOMIC_RELEASE);
+	/* Pairs with cache_flush(): what is looked up afterwards is not dropped. */
+	__atomic_store_n(&cpu->epoch, cache_epoch(), __ATOMIC_SEQ_CST);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+
+void cache_leave(struct cpu *cpu)
+{
+	__atomic_store_n(&cpu->epoch, 0, __ATOMIC_RELEASE);
 }
 
 void cache_bounds(uint64_t *start, uint64_t *end)

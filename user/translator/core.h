@@ -118,7 +118,9 @@ const struct cache_range *cache_find(uint64_t host_pc);
 bool cache_room(void);			/* for a TB of any size */
 void cache_flush(struct cpu *cpu);	/* drop everything; never inside a trap */
 void cache_reset(void);			/* in the child of fork: nobody is in it */
-void cache_enter(struct cpu *cpu);	/* from C, about to run from the cache */
+void cache_enter(struct cpu *cpu);	/* this thread may hold addresses of the cache */
+void cache_leave(struct cpu *cpu);	/* it does not any more */
+uint64_t cache_epoch(void);
 void cache_for_each_tb(void (*fn)(struct tb *tb, void *arg), void *arg);
 void cache_bounds(uint64_t *start, uint64_t *end);
 

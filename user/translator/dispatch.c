@@ -22,6 +22,7 @@
 #include <linux/codewp.h>
 
 #include "core.h"
+#include "mem.h"
 #include "probes.h"
 #include "raw_syscall.h"
 
@@ -117,12 +118,41 @@ static void set_jump(struct codemap_tb *cm, int slot, struct codemap_tb *dest)
 	__atomic_store_n((int32_t *)at, (int32_t)(to - (at + 4)), __ATOMIC_RELEASE);
 }
 
+/*
+ * Threads whose TBs a signal handler has cut loose, and which have not come here
+ * yet. Another thread could chain such an edge again, and the first would spin
+ * behind it with its signal undelivered; so no edge is made meanwhile.
+ */
+static uint32_t cuts;
+
+static void cut_begin(struct cpu *cpu)
+{
+	if (cpu->cut)
+		return;
+	cpu->cut = 1;
+	/* Pairs with chain(): it sees the cut, or the cut comes after its edge. */
+	__atomic_add_fetch(&cuts, 1, __ATOMIC_SEQ_CST);
+}
+
+static void cut_end(struct cpu *cpu)
+{
+	if (!cpu->cut)
+		return;
+	cpu->cut = 0;
+	__atomic_sub_fetch(&cuts, 1, __ATOMIC_RELEASE);
+}
+
 static void chain(struct tb *from, int slot, struct tb *to)
 {
-	if (core_opts.no_chain || !from || slot < 0 || !from->jump[slot])
+	if (core_opts.no_chain || !from || slot < 0 || !from->jump[slot] ||
+	    __atomic_load_n(&cuts, __ATOMIC_SEQ_CST))
 		return;
-	if (codemap_chain(the_map, &from->cm, slot, &to->cm))
-		st.chains++;
+	if (!codemap_chain(the_map, &from->cm, slot, &to->cm))
+		return;
+	st.chains++;
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (__atomic_load_n(&cuts, __ATOMIC_SEQ_CST))
+		codemap_unchain(the_map, &from->cm);
 }
 
 /*
@@ -137,18 +167,11 @@ static void remember(struct cpu *cpu, const struct tb *tb)
 
 /* ---- the fast way ---------------------------------------------------------------- */
 
-static void pending_view(struct codewp_view *view, void *pending)
-{
-	if (codewp_pending(view))
-		*(bool *)pending = true;
-}
-
 static bool events_pending(void)
 {
-	bool pending = false;
+	const struct codewp_view *base = mem_base_view();
 
-	mem_for_each_view(pending_view, &pending);
-	return pending;
+	return base && codewp_pending(base);
 }
 
 /*
@@ -163,6 +186,7 @@ uint64_t core_dispatch(struct cpu *cpu, const struct tb_exit *exit)
 	struct tb *tb;
 
 	cpu->last_tb = NULL;
+	cut_end(cpu);
 	if (!exit) {
 		st.jc_misses++;
 	} else {
@@ -212,6 +236,7 @@ uint64_t core_dispatch(struct cpu *cpu, const struct tb_exit *exit)
 	if (!tb) {
 		cpu->last_tb = from;
 		cpu->last_slot = slot;
+		cpu->last_epoch = cpu->epoch;
 		return LEAVE_MISS;
 	}
 	chain(from, slot, tb);
@@ -222,12 +247,41 @@ uint64_t core_dispatch(struct cpu *cpu, const struct tb_exit *exit)
 
 /* ---- the slow way ------------------------------------------------------------------ */
 
+/*
+ * The TB at the guest's rip, found or made, with cpu->epoch set; NULL: cpu->exit
+ * says why there is none. A TB that is found after cache_enter() cannot be freed;
+ * one that is made cannot while rt_lock is held.
+ */
+static struct tb *find_or_make(struct cpu *cpu)
+{
+	struct tb *from = cpu->last_tb, *tb;
+
+	cache_enter(cpu);
+	tb = (struct tb *)codemap_lookup(the_map, cpu->regs.rip, 0);
+	if (tb && !from)
+		return tb;
+	cache_leave(cpu);
+	rt_lock();
+	tb = (struct tb *)codemap_lookup(the_map, cpu->regs.rip, 0);
+	if (!tb)
+		tb = block_translate(cpu, cpu->regs.rip);
+	if (tb) {
+		cache_enter(cpu);
+		/* A flush may have come between, and taken the memory of the edge. */
+		if (cpu->last_tb && cpu->last_epoch == cpu->epoch)
+			chain(cpu->last_tb, cpu->last_slot, tb);
+	}
+	rt_unlock();
+	return tb;
+}
+
 enum cpu_exit core_run(struct cpu *cpu)
 {
 	if (cpu->run_depth)
 		fatal("core_run() is not reentrant");
 	cpu->run_depth = 1;
 	for (;;) {
+		uint64_t why;
 		struct tb *tb;
 
 		/* Pairs with whoever queues a signal and then sets stop. */
@@ -237,23 +291,16 @@ enum cpu_exit core_run(struct cpu *cpu)
 			cpu->exit = CPU_STOP;
 			break;
 		}
-		rt_lock();
 		core_drain(cpu);
-		tb = (struct tb *)codemap_lookup(the_map, cpu->regs.rip, 0);
-		if (!tb) {
-			tb = block_translate(cpu, cpu->regs.rip);
-			if (!tb) {
-				rt_unlock();
-				break;
-			}
-		}
-		if (cpu->last_tb)
-			chain(cpu->last_tb, cpu->last_slot, tb);
+		tb = find_or_make(cpu);
+		if (!tb)
+			break;
 		remember(cpu, tb);
 		cpu->last_tb = NULL;
-		cache_enter(cpu);
-		rt_unlock();
-		if (core_enter(cpu, tb->cm.entry) == LEAVE_EXIT)
+		why = core_enter(cpu, tb->cm.entry);
+		cut_end(cpu);
+		cache_leave(cpu);
+		if (why == LEAVE_EXIT)
 			break;
 	}
 	cpu->run_depth = 0;
@@ -266,20 +313,22 @@ static void drain_event(const struct codewp_event_info *ev, void *arg)
 	smc_event(mem_cookie_page(ev->cookie, ev->voff), ev->ip);
 }
 
-static void drain_view(struct codewp_view *view, void *arg)
-{
-	int n;
-
-	if (!codewp_pending(view))
-		return;
-	n = codewp_drain(view, drain_event, arg);
-	if (n < 0)
-		fatal("the event ring cannot be read: %s", codewp_strerror(n));
-}
-
 void core_drain(struct cpu *cpu)
 {
-	mem_for_each_view(drain_view, cpu);
+	bool mine;
+	int n;
+
+	if (!events_pending())
+		return;
+	/* One thread at a time; the pages' TBs die with the lock held, too. */
+	mine = rt_lock_mine();
+	if (!mine)
+		rt_lock();
+	n = codewp_drain(mem_base_view(), drain_event, NULL);
+	if (!mine)
+		rt_unlock();
+	if (n < 0)
+		fatal("the event ring cannot be read: %s", codewp_strerror(n));
 }
 
 /* ---- dropping ------------------------------------------------------------------------ */
@@ -352,6 +401,7 @@ void core_signal_exit(struct cpu *cpu, struct codewp_regs *regs, enum cpu_exit w
 
 void core_cut_all(struct cpu *cpu)
 {
+	cut_begin(cpu);
 	codemap_unchain_all(the_map);
 }
 
@@ -365,6 +415,7 @@ void core_cut(struct cpu *cpu, uint64_t host_pc)
 	 */
 	if (!cpu->in_cache)
 		return;
+	cut_begin(cpu);
 	r = cache_find(host_pc);
 	if (r && r->kind == CACHE_TB && !(((struct tb *)r->owner)->flags & TB_STEP))
 		codemap_unchain(the_map, &((struct tb *)r->owner)->cm);
@@ -441,17 +492,77 @@ int core_cpu_init(struct cpu *cpu)
 	return 0;
 }
 
+static int jc_init(struct cpu *cpu)
+{
+	int err = codemap_jc_attach(the_map, &cpu->jc, JC_BITS);
+
+	/* An address that belongs to another index: never found here. */
+	if (!err)
+		cpu->jc.e[CODEMAP_JC_EMPTY & cpu->jc.mask].pc = CODEMAP_JC_EMPTY + 1;
+	return err;
+}
+
 int core_thread_init(struct cpu *cpu)
 {
-	int err = xsave_init(cpu);
+	int err = cpu->xsave ? 0 : xsave_init(cpu);
 
 	if (!err)
-		err = codemap_jc_attach(the_map, &cpu->jc, JC_BITS);
+		err = jc_init(cpu);
+	return err ?: smc_thread_init(cpu);
+}
+
+void core_thread_exit(struct cpu *cpu)
+{
+	cut_end(cpu);
+	cache_leave(cpu);
+	cpu->last_tb = NULL;
+	cpu->run_depth = 0;
+	cpu->replay_page = CODEMAP_NO_PAGE;
+	codewp_thread_unregister(cpu->thread);
+	cpu->thread = NULL;
+	if (cpu->jc.e)
+		codemap_jc_detach(the_map, &cpu->jc);
+}
+
+static void drop_any(struct tb *tb, void *unused)
+{
+	if (tb->flags & TB_STEP || codemap_tb_dead(&tb->cm))
+		return;
+	for (int i = 0; i < 2; i++)
+		/* In a view: it is the parent's, and so are the page's numbers. */
+		if (tb->cm.page[i] != CODEMAP_NO_PAGE && tb->cm.page[i] >= FIRST_VIEW_PAGE) {
+			codemap_invalidate_tb(the_map, &tb->cm);
+			return;
+		}
+}
+
+void core_fork_child(struct cpu *cpu, bool alone)
+{
+	int err = 0;
+
+	for (struct cpu *c = all_cpus; c; c = c->next) {
+		c->cut = 0;
+		c->epoch = 0;
+		c->replay_page = CODEMAP_NO_PAGE;
+		if (c == cpu)
+			continue;
+		/* The parent's, with locks that nobody here will give back. */
+		c->thread = NULL;
+		c->jc.e = NULL;
+	}
+	cuts = 0;
+	cpu->last_tb = NULL;
+	cpu->thread = NULL;
+	if (alone) {
+		cache_for_each_tb(drop_any, NULL);
+	} else {
+		cache_reset();
+		err = core_new_map();
+		if (!err)
+			err = jc_init(cpu);
+	}
 	if (!err)
 		err = smc_thread_init(cpu);
 	if (err)
-		return err;
-	/* An address that belongs to another index: never found here. */
-	cpu->jc.e[CODEMAP_JC_EMPTY & cpu->jc.mask].pc = CODEMAP_JC_EMPTY + 1;
-	return 0;
+		fatal("a child cannot be run: %s", codewp_strerror(err));
 }

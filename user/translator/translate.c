@@ -175,6 +175,9 @@ static struct tb *try_translate(struct cpu *cpu, uint64_t pc, int *err)
 	return tb;
 }
 
+/* Other threads may fill the cache while this one waits for its lock. */
+#define MAX_FLUSHES 16
+
 struct tb *block_translate(struct cpu *cpu, uint64_t pc)
 {
 	unsigned int flushes = 0;
@@ -183,7 +186,7 @@ struct tb *block_translate(struct cpu *cpu, uint64_t pc)
 
 	for (;;) {
 		if (!cache_room()) {
-			if (flushes++)
+			if (flushes++ == MAX_FLUSHES)
 				return fail(cpu, pc, "the code cache is too small");
 			cache_flush(cpu);
 		}
@@ -197,7 +200,7 @@ struct tb *block_translate(struct cpu *cpu, uint64_t pc)
 			continue;
 		}
 		if (err == -ENOSPC) {
-			if (flushes++)
+			if (flushes++ == MAX_FLUSHES)
 				return fail(cpu, pc, "the code cache is too small");
 			cache_flush(cpu);
 			continue;

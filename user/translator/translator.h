@@ -88,6 +88,7 @@ struct cpu {
 	int last_slot;
 	uint64_t last_epoch;		/* cache epoch in which last_tb was good */
 	uint64_t replay_gva;		/* its guest address; cpu->alias is its alias */
+	uint32_t cut;			/* a cut is under way (dispatch.c) */
 	uint64_t run_depth;		/* core_run() frames: must be 0 or 1 */
 	uint64_t epoch;			/* of the cache while this thread may hold addresses
 					 * of it (also in an upcall); 0: it holds none
