@@ -192,6 +192,12 @@ static long exec_translated(struct cpu *cpu, const struct call *c)
 	const char **argv = cpu->exec_args;
 	long ret;
 
+	rt_lock();
+	set.seccomp_fd = seccomp_save(cpu);
+	fd_limits_get(&set.nofile);
+	rt_unlock();
+	if (set.seccomp_fd < -1)
+		return set.seccomp_fd;
 	set.program_fd = strcmp(c->name, c->path) || means_itself(c->path) ? keep_open(c->fd) : -1;
 	set.log_fd = log_descriptor() >= 0 ? keep_open(log_descriptor()) : -1;
 	set.read_implies_exec = mem_read_implies_exec;
@@ -211,6 +217,8 @@ static long exec_translated(struct cpu *cpu, const struct call *c)
 		close(set.program_fd);
 	if (set.log_fd >= 0)
 		close(set.log_fd);
+	if (set.seccomp_fd >= 0)
+		close(set.seccomp_fd);
 	return ret;
 }
 
@@ -236,6 +244,11 @@ long exec_call(struct cpu *cpu, int fd, uint64_t path, uint64_t argv, uint64_t e
 		ret = read_argv(cpu, argv);
 		if (!ret && !c.native)
 			ret = check(&c, closing);
+		if (!ret && c.native && cpu->seccomp) {
+			/* They are the runtime's to apply, and would be gone. */
+			say("%s: cannot run untranslated with seccomp filters", c.name);
+			ret = -EPERM;
+		}
 		if (!ret)
 			ret = c.native ? exec_native(cpu, &c) : exec_translated(cpu, &c);
 	}

@@ -113,6 +113,8 @@ static void open_descriptors(void)
 
 	if (err)
 		die("the hard limit on descriptors (ulimit -Hn) is too low");
+	if (settings.inherited)
+		fd_limits_set(&settings.nofile);
 	fd_open_begin();
 	/* Without one, lines go nowhere: 2 will be a file of the guest's. */
 	rt.stderr_fd = fcntl(2, F_DUPFD_CLOEXEC, fd_first());
@@ -173,6 +175,11 @@ int main(int argc, char **argv)
 	if (settings.read_implies_exec || personality(0xffffffff) & READ_IMPLIES_EXEC) {
 		mem_read_implies_exec = true;
 		personality(personality(0xffffffff) & ~READ_IMPLIES_EXEC);
+	}
+	if (settings.seccomp_fd >= 0) {
+		err = seccomp_load(&cpu, settings.seccomp_fd);
+		if (err)
+			die("seccomp filters: %s", strerror(-err));
 	}
 	stack = mem_runtime_map(STACK_BYTES, PROT_READ | PROT_WRITE);
 	if (!stack)

@@ -21,6 +21,7 @@ struct settings settings = {
 	.core.cache_bytes = CACHE_BYTES,
 	.log_fd = -1,
 	.program_fd = -1,
+	.seccomp_fd = -1,
 };
 
 static const char usage[] =
@@ -133,6 +134,12 @@ static bool inherit_own(const char *key, const char *value)
 		settings.program_fd = atoi(value);
 	else if (!strcmp(key, "limits"))
 		return mem_limit_load(value);
+	else if (!strcmp(key, "seccomp-fd"))
+		settings.seccomp_fd = atoi(value);
+	else if (!strcmp(key, "nofile-soft"))
+		settings.nofile.rlim_cur = strtoul(value, NULL, 10);
+	else if (!strcmp(key, "nofile-hard"))
+		settings.nofile.rlim_max = strtoul(value, NULL, 10);
 	else if (!strcmp(key, "read-implies-exec"))
 		settings.read_implies_exec = true;
 	else if (!strcmp(key, "not-first"))
@@ -204,6 +211,9 @@ int options_inherit(char *buf, size_t size, const struct settings *set)
 		ADD(",log-fd=%d", set->log_fd);
 	if (set->program_fd >= 0)
 		ADD(",program-fd=%d", set->program_fd);
+	if (set->seccomp_fd >= 0)
+		ADD(",seccomp-fd=%d", set->seccomp_fd);
+	ADD(",nofile-soft=%lu,nofile-hard=%lu", set->nofile.rlim_cur, set->nofile.rlim_max);
 	if (set->read_implies_exec)
 		ADD(",read-implies-exec");
 #undef ADD

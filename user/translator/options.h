@@ -8,6 +8,8 @@
 
 #include "translator.h"
 
+#include <sys/resource.h>
+
 struct settings {
 	struct core_opts core;
 	enum codewp_backend backend;
@@ -19,6 +21,8 @@ struct settings {
 	bool inherited;
 	int log_fd;		/* the log goes on there; -1: no */
 	int program_fd;		/* the program, open; -1: by its name */
+	int seccomp_fd;		/* the guest's filters; -1: none */
+	struct rlimit nofile;	/* as the guest sees it */
 	bool read_implies_exec;
 
 	char **argv;		/* the program's arguments */

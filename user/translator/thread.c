@@ -277,15 +277,29 @@ static struct process *process_copy(const struct process *from)
 		*p = *from;
 		p->threads = 0;
 		p->vforked = true;
+		p->marks = fd_marks_clone();
+	}
+	if (p && !p->marks) {
+		free(p);
+		p = NULL;
 	}
 	return p;
+}
+
+/* One of its threads has ended. */
+static void process_put(struct process *p)
+{
+	if (--p->threads || p == &first_process)
+		return;
+	/* A child of fork has the marks of the process that it was copied from. */
+	if (p->vforked)
+		fd_marks_free(p->marks);
+	free(p);
 }
 
 /* A thread that was prepared or that has ended, its task is gone: with rt_lock. */
 static void reclaim(struct cpu *cpu, bool ran)
 {
-	struct process *proc = cpu->proc;
-
 	if (ran) {
 		core_thread_exit(cpu);
 		if (cpu->exec_args)
@@ -295,8 +309,8 @@ static void reclaim(struct cpu *cpu, bool ran)
 	signal_thread_exit(cpu);
 	__atomic_store_n(&cpu->live, 0, __ATOMIC_RELEASE);
 	nr_live--;
-	if (!--proc->threads && proc != &first_process)
-		free(proc);
+	seccomp_thread_exit(cpu);
+	process_put(cpu->proc);
 	thread_free(cpu);
 }
 
@@ -330,11 +344,14 @@ long thread_clone(struct cpu *cpu, const struct clone_args *args)
 		goto unlock;
 	child->proc = new_process ? process_copy(cpu->proc) : cpu->proc;
 	if (!child->proc || signal_clone(child, cpu, args->flags)) {
-		if (new_process)
-			free(child->proc);
+		if (new_process && child->proc) {
+			child->proc->threads++;
+			process_put(child->proc);
+		}
 		thread_free(child);
 		goto unlock;
 	}
+	seccomp_clone(child, cpu);
 	child->vfork = new_process && args->flags & CLONE_VFORK;
 	child->proc->threads++;
 	nr_live++;
@@ -398,9 +415,9 @@ static _Noreturn void leave(struct cpu *cpu, long status, long nr)
 		runtime_end();
 	core_thread_exit(cpu);
 	signal_thread_exit(cpu);
+	seccomp_thread_exit(cpu);
 	nr_live--;
-	if (!--proc->threads && proc != &first_process)
-		free(proc);
+	process_put(proc);
 	__atomic_store_n(&cpu->live, 0, __ATOMIC_RELEASE);
 	rt_unlock();
 	if (cpu->stack)
