@@ -175,9 +175,11 @@ static long exec_native(struct cpu *cpu, const struct call *c)
 	ret = signal_exec_begin(cpu);
 	if (!ret) {
 		mem_limit_real(true);
+		fd_limit_real(true);
 		ret = raw_syscall(SYS_execveat, c->dirfd, (long)c->path, c->argv, c->envp,
 				  c->flags, 0);
 		mem_limit_real(false);
+		fd_limit_real(false);
 		signal_exec_failed(cpu);
 	}
 	if (mem_read_implies_exec)

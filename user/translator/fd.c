@@ -8,11 +8,11 @@
  * guest reaches: they answer EBADF, as if they were not there.
  *
  * RLIMIT_NOFILE belongs to the whole process. It is the guest's own nearly
- * always, so that the kernel enforces it everywhere (poll() and SCM_RIGHTS
- * included), /proc tells the truth, and children inherit it. It is raised only
- * while the runtime makes descriptors of its own, under rt_lock. Another thread
- * of the guest at its limit could get one too many just then: every call that
- * makes descriptors looks at what it got (fd_made()).
+ * always, or the first of our numbers if that is lower, so that the kernel
+ * enforces it everywhere (poll() and SCM_RIGHTS included). It is raised only while
+ * the runtime makes descriptors of its own, under rt_lock. Another thread of the
+ * guest at its limit could get one too many just then: every call that makes
+ * descriptors looks at what it got (fd_made()).
  *
  * Owns: the guarded numbers; each process's limit as the guest sees it, and its
  * marks (struct fd_marks, guarded by rt_lock).
@@ -71,6 +71,16 @@ static int set_limit(const struct rlimit *lim)
 	return raw_syscall(SYS_prlimit64, 0, RLIMIT_NOFILE, (long)lim, 0, 0, 0);
 }
 
+/* The guest gets no number that is ours, so the real limit is there. */
+static struct rlimit below(const struct rlimit *lim)
+{
+	struct rlimit l = *lim;
+
+	if (l.rlim_cur > (rlim_t)first)
+		l.rlim_cur = first;
+	return l;
+}
+
 /**
  * fd_init() - find where the guarded numbers can be
  *
@@ -81,17 +91,19 @@ static int set_limit(const struct rlimit *lim)
  */
 int fd_init(void)
 {
+	struct rlimit host;
 	uint64_t top;
 
-	if (getrlimit(RLIMIT_NOFILE, &initial.guest))
+	if (getrlimit(RLIMIT_NOFILE, &host))
 		return -errno;
-	initial.host = initial.guest;
-	top = initial.guest.rlim_max < 65536 ? initial.guest.rlim_max : 65536;
+	top = host.rlim_max < 65536 ? host.rlim_max : 65536;
 	if (top < 256)
 		return -EMFILE;
 	end = top;
 	first = top - (top / 4 < FD_GUARDED ? top / 4 : FD_GUARDED);
-	return 0;
+	initial.guest = host;
+	initial.host = below(&host);
+	return set_limit(&initial.host);
 }
 
 int fd_first(void)
@@ -114,7 +126,7 @@ void fd_open_begin(void)
 	struct fd_marks *m = marks();
 	struct rlimit lim = m->host;
 
-	if (m->depth++ || lim.rlim_cur >= (rlim_t)end)
+	if (m->depth++)
 		return;
 	lim.rlim_cur = end;
 	set_limit(&lim);
@@ -124,9 +136,8 @@ void fd_open_end(void)
 {
 	struct fd_marks *m = marks();
 
-	if (--m->depth || m->host.rlim_cur >= (rlim_t)end)
-		return;
-	set_limit(&m->host);
+	if (!--m->depth)
+		set_limit(&m->host);
 }
 
 int fd_guard(int fd)
@@ -148,7 +159,7 @@ int fd_guard(int fd)
 
 long fd_made(long fd)
 {
-	if (fd < 0 || (!fd_is_guarded(fd) && (rlim_t)fd < marks()->guest.rlim_cur))
+	if (fd < 0 || (rlim_t)fd < marks()->host.rlim_cur)
 		return fd;
 	raw_syscall(SYS_close, fd, 0, 0, 0, 0, 0);
 	return -EMFILE;
@@ -290,7 +301,7 @@ long fd_sys_dup3(int from, int to, int flags, bool dup2)
 	if (fd_is_guarded(from) || fd_is_guarded(to))
 		return -EBADF;
 	/* The real limit may be higher just now. */
-	if (to >= 0 && to != from && (rlim_t)to >= marks()->guest.rlim_cur)
+	if (to >= 0 && to != from && (rlim_t)to >= marks()->host.rlim_cur)
 		return -EBADF;
 	if (dup2)
 		return copied(from, raw_syscall(SYS_dup2, from, to, 0, 0, 0, 0));
@@ -299,10 +310,8 @@ long fd_sys_dup3(int from, int to, int flags, bool dup2)
 
 long fd_sys_fcntl_dup(int fd, int cmd, int from)
 {
-	if (from >= 0 && (rlim_t)from >= marks()->guest.rlim_cur)
-		return -EINVAL;
-	if (fd_is_guarded(from))
-		from = end;
+	if (from >= 0 && (rlim_t)from >= marks()->host.rlim_cur)
+		return (rlim_t)from >= marks()->guest.rlim_cur ? -EINVAL : -EMFILE;
 	return copied(fd, fd_made(raw_syscall(SYS_fcntl, fd, cmd, from, 0, 0, 0)));
 }
 
@@ -311,9 +320,20 @@ void fd_limits_get(struct rlimit *lim)
 	*lim = marks()->guest;
 }
 
+/* The real one has come through execve(). */
 void fd_limits_set(const struct rlimit *lim)
 {
 	marks()->guest = *lim;
+}
+
+void fd_limit_real(bool real)
+{
+	const struct fd_marks *m = marks();
+	struct rlimit lim = m->host;
+
+	if (real)
+		lim.rlim_cur = m->guest.rlim_cur;
+	set_limit(&lim);
 }
 
 /**
@@ -346,6 +366,7 @@ long fd_sys_prlimit(unsigned int what, const struct rlimit *new_lim, struct rlim
 			return -EPERM;
 		if (lim.rlim_max < (rlim_t)end)
 			lim.rlim_max = m->host.rlim_max;
+		lim = below(&lim);
 		ret = set_limit(&lim);
 		if (ret)
 			return ret;

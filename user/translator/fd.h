@@ -7,10 +7,11 @@
 #define CODEWP_FD_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/resource.h>
 
-#define FD_GUARDED	4096	/* at most so many numbers are ours, from fd_first() */
+#define FD_GUARDED	2048	/* at most so many numbers are ours, from fd_first() */
 
 int fd_init(void);
 int fd_first(void);
@@ -53,9 +54,13 @@ struct fd_marks;
 struct fd_marks *fd_marks_clone(void);
 void fd_marks_free(struct fd_marks *m);
 
-/* RLIMIT_NOFILE as the guest sees it, for the program that it executes. */
+/*
+ * RLIMIT_NOFILE as the guest sees it, for the program that it executes. real: make
+ * it the real one, for a program that will run untranslated; and back.
+ */
 void fd_limits_get(struct rlimit *lim);
 void fd_limits_set(const struct rlimit *lim);
+void fd_limit_real(bool real);
 
 /* The calls that reach descriptors by number; a result or -errno. */
 long fd_sys_close(int fd);

@@ -25,6 +25,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/syscall.h>
@@ -33,6 +34,7 @@
 /* As the kernel notes it down at execve(). Set once, before the guest runs. */
 static struct {
 	uint64_t arg, arg_end, env, env_end, auxv, auxv_end;
+	bool told;		/* the kernel knows, and shows it to everybody */
 } at;
 
 /* From the first string to the end of the last one. */
@@ -44,6 +46,51 @@ static void strings(uint64_t *words, uint64_t *start, uint64_t *end)
 			*start = *words;
 		*end = *words + strlen((const char *)*words) + 1;
 	}
+}
+
+/*
+ * Tell the kernel where the guest's arguments, environment and vector are, so
+ * that other processes, too, see the guest's. What is not said stays as it is:
+ * /proc/self/stat has it.
+ */
+static bool tell_kernel(uint64_t sp)
+{
+	struct prctl_mm_map map = { .exe_fd = -1 };
+	uint64_t field[48] = { 0 };
+	char buf[1024], *p;
+	ssize_t n;
+	int fd;
+
+	fd = open("/proc/self/stat", O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	n = read(fd, buf, sizeof(buf) - 1);
+	close(fd);
+	if (n <= 0)
+		return false;
+	buf[n] = '\0';
+	p = strrchr(buf, ')');
+	for (int i = 3; p && i < 48; i++) {
+		p = strchr(p, ' ');
+		if (p)
+			field[i] = strtoul(++p, NULL, 10);
+	}
+	if (!p)
+		return false;
+	map.start_code = field[26];
+	map.end_code = field[27];
+	map.start_stack = sp;
+	map.start_data = field[45];
+	map.end_data = field[46];
+	map.start_brk = field[47];
+	map.brk = (uint64_t)sbrk(0);
+	map.arg_start = at.arg;
+	map.arg_end = at.arg_end;
+	map.env_start = at.env;
+	map.env_end = at.env_end;
+	map.auxv = (void *)at.auxv;
+	map.auxv_size = at.auxv_end - at.auxv;
+	return !prctl(PR_SET_MM, PR_SET_MM_MAP, &map, sizeof(map), 0);
 }
 
 void procfs_init(uint64_t sp)
@@ -59,6 +106,12 @@ void procfs_init(uint64_t sp)
 	for (p = words; *p != AT_NULL; p += 2)
 		;
 	at.auxv_end = (uint64_t)(p + 2);
+	/* The addresses must not be 0. */
+	if (!at.arg)
+		at.arg = at.arg_end = sp;
+	if (!at.env)
+		at.env = at.env_end = at.arg_end;
+	at.told = tell_kernel(sp);
 }
 
 uint64_t procfs_auxv(uint64_t *size)
@@ -231,7 +284,7 @@ static enum content content_of(const char *leaf)
 
 	for (size_t i = 0; i < sizeof(files) / sizeof(*files); i++)
 		if (!strcmp(leaf, files[i].name))
-			return files[i].what;
+			return files[i].what >= CMDLINE && at.told ? NONE : files[i].what;
 	return NONE;
 }
 
