@@ -486,7 +486,9 @@ void signal_master(int sig, siginfo_t *info, ucontext_t *uc)
 	if (!core_in_cache(pc))
 		fatal("signal %d (code %d) at host pc 0x%lx, address %p", sig, info->si_code,
 		      pc, info->si_addr);
-	if (sig == SIGSEGV && try_again(cpu, uc, pc))
+	/* The uffd backend's traps are SIGBUS; one can be too late to be a trap. */
+	if ((sig == SIGSEGV || (sig == SIGBUS && info->si_code == BUS_ADRERR)) &&
+	    try_again(cpu, uc, pc))
 		goto out;
 
 	regs_from(&regs, uc);
