@@ -41,6 +41,10 @@ static long advise_private_view(struct region *r, uint64_t start, uint64_t end, 
 	case MADV_KEEPONFORK:
 		/* The view itself never goes to a child: mem_fork.c does this. */
 		return 0;
+	case MADV_DODUMP:
+		/* Mappings that cannot grow are refused it; they are dumped anyway. */
+		raw_syscall(SYS_madvise, start, end - start, advice, 0, 0, 0);
+		return 0;
 	}
 	return 1;
 }

@@ -244,7 +244,9 @@ CASE(madvise_all)
 
 	for (uint32_t i = 0; i < sizeof(advice) / sizeof(*advice); i++) {
 		put_and_run(p + PAGE, i);
-		CHECK_EQ(madvise(p, 4 * PAGE, advice[i]), 0);
+		if (madvise(p, 4 * PAGE, advice[i]))
+			guest_fail(__FILE_NAME__, __LINE__, "advice %d: %s", advice[i],
+				   strerror(errno));
 		CHECK_EQ(run1(p + PAGE, 0), i);
 		put_and_run(p + PAGE, i + 100);
 	}
