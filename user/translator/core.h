@@ -135,6 +135,7 @@ uint32_t smc_gen(void *unused, uint64_t page);
 uint32_t smc_gen_begin(uint64_t page, uint32_t mem_gen);
 int smc_thread_init(struct cpu *cpu);
 void smc_event(uint64_t page, uint64_t ip);
+void smc_retire(struct codemap_tb *dead);
 /* guest-virtual pages that code was made from, for core_invalidate_range() */
 void note_code_page(uint64_t gva);
 /* Count TBs that the code map dropped, and tell the probes. */

@@ -338,6 +338,7 @@ size_t count_dead(struct codemap_tb *dead, uint64_t page, unsigned int first,
 {
 	size_t n = 0;
 
+	smc_retire(dead);
 	for (; dead; dead = dead->dead_next)
 		n++;
 	st.invalidated += n;

@@ -483,7 +483,7 @@ void signal_master(int sig, siginfo_t *info, ucontext_t *uc)
 		uc->uc_mcontext.gregs[REG_RIP] = (uint64_t)guest_copy_fault;
 		goto out;
 	}
-	if (!core_in_cache(pc))
+	if (!core_in_cache(pc) && !core_in_cache(pc - 1))
 		fatal("signal %d (code %d) at host pc 0x%lx, address %p", sig, info->si_code,
 		      pc, info->si_addr);
 	/* The uffd backend's traps are SIGBUS; one can be too late to be a trap. */
@@ -492,6 +492,11 @@ void signal_master(int sig, siginfo_t *info, ucontext_t *uc)
 		goto out;
 
 	regs_from(&regs, uc);
+	if (sig == SIGTRAP && core_retired(cpu, &regs)) {
+		core_signal_exit(cpu, &regs, CPU_LOOKUP);
+		regs_to(uc, &regs);
+		goto out;
+	}
 	if (!core_guest_state(cpu, &regs))
 		fatal("signal %d at host pc 0x%lx belongs to no guest instruction", sig, pc);
 	cpu->fault_sig = sig;

@@ -28,11 +28,14 @@
  */
 #include <errno.h>
 #include <string.h>
+#include <sys/syscall.h>
 
 #include <linux/codewp.h>
+#include <linux/membarrier.h>
 
 #include "core.h"
 #include "probes.h"
+#include "raw_syscall.h"
 
 /* A store site that has trapped. Freed with the cache. */
 struct site {
@@ -184,6 +187,80 @@ static bool same_value(const struct store *s, const struct codewp_regs *guest, u
 	return (now ^ then) << unused_bits == 0;
 }
 
+/* ---- other threads ------------------------------------------------------------------ */
+
+static bool others_live(void)
+{
+	const struct cpu *self = this_cpu(), *c;
+
+	for (c = __atomic_load_n(&all_cpus, __ATOMIC_ACQUIRE); c; c = c->next)
+		if (c != self && __atomic_load_n(&c->live, __ATOMIC_RELAXED))
+			return true;
+	return false;
+}
+
+/*
+ * A page is opened for the store of one thread, and another is in the middle of
+ * one of its blocks: that one's next store there would not trap, and if it changes
+ * the next instruction, the block must not go on. So whoever is in a dead block
+ * leaves it before its next guest instruction: each begins with an int3 now, which
+ * is one byte, and so the SDM's way to change code that runs (volume 3, 9.1.3).
+ */
+void smc_retire(struct codemap_tb *dead)
+{
+	if (!dead || !others_live())
+		return;
+	for (; dead; dead = dead->dead_next) {
+		struct tb *tb = (struct tb *)dead;
+
+		for (unsigned int i = 0; i < tb->insns; i++)
+			__atomic_store_n(tb->code + tb->map[i].host, 0xcc, __ATOMIC_RELAXED);
+	}
+}
+
+/* On return no other thread runs what smc_retire() has replaced. */
+static void serialize_others(void)
+{
+	long ret;
+
+	if (!others_live())
+		return;
+	ret = raw_syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE, 0, 0,
+			  0, 0, 0);
+	if (ret == -EPERM) {
+		raw_syscall(SYS_membarrier,
+			    MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE, 0, 0, 0,
+			    0, 0);
+		ret = raw_syscall(SYS_membarrier,
+				  MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE, 0, 0, 0, 0, 0);
+	}
+	if (ret)
+		fatal("the kernel has no membarrier for code (%ld), which threads need", ret);
+}
+
+/**
+ * core_retired() - did this int3 of the cache come from smc_retire()?
+ *
+ * With regs the host's at it; they are the guest's afterwards, before the
+ * instruction that it stands for.
+ */
+bool core_retired(struct cpu *cpu, struct codewp_regs *regs)
+{
+	const struct cache_range *r = cache_find(regs->rip - 1);
+	const struct tb *tb;
+	int idx;
+
+	if (!r || r->kind != CACHE_TB)
+		return false;
+	tb = r->owner;
+	idx = tb_find_insn(tb, regs->rip - 1);
+	if (idx < 0 || !codemap_tb_dead(&tb->cm) ||
+	    (uint64_t)tb->code + tb->map[idx].host != regs->rip - 1)
+		return false;
+	regs->rip--;
+	return core_guest_state(cpu, regs);
+}
+
 /* ---- the trap ---------------------------------------------------------------------- */
 
 static void drop_page(uint64_t page, uint64_t ip)
@@ -208,6 +285,7 @@ static void page_written(struct cpu *cpu, uint64_t page, uint64_t addr, uint64_t
 {
 	may_use_libc(cpu, how);
 	drop_page(page, ip);
+	serialize_others();
 	st.opened++;
 	if (armed && mem_open_page(addr))
 		fatal("a written page cannot be opened, at %#lx", (unsigned long)addr);
@@ -375,6 +453,7 @@ void smc_event(uint64_t page, uint64_t ip)
 	stats_page(page, STAT_TRAP, 1);
 	probe_trap(page, 0, ip, PROBE_HOW_EVENT);
 	drop_page(page, ip);
+	serialize_others();
 }
 
 /* ---- faults ------------------------------------------------------------------------- */

@@ -220,6 +220,7 @@ size_t core_invalidate_page(uint64_t page, unsigned int first, unsigned int last
  */
 bool core_in_cache(uint64_t host_pc);
 bool core_guest_state(struct cpu *cpu, struct codewp_regs *regs);
+bool core_retired(struct cpu *cpu, struct codewp_regs *regs);
 
 /*
  * For the master signal handler, whose first instructions store the guest's %fs
