@@ -122,6 +122,13 @@ int codewp_alias(struct codewp_view *view, void **alias);
 
 #define CODEWP_OPEN	0U	/* the write goes through, the page is disarmed */
 #define CODEWP_KEEP	1U	/* a trap leaves the page armed (private views) */
+/*
+ * A trap that is told to its thread leaves the page armed and the store undone, in
+ * any view: the handler drops its translations and then disarms, and the store,
+ * executed again, goes through. For several threads: with OPEN another one could
+ * write between the trap and the handler. Nothing may be written by the alias.
+ */
+#define CODEWP_HOLD	2U
 
 struct codewp_arm_result {
 	uint64_t done;		/* bytes done, also when an error is returned */

@@ -202,12 +202,19 @@ long codewp_arm(struct codewp_view *view, struct codewp_arm *arg)
 	u32 mode = CODEWP_PAGE_ARMED;
 	long ret;
 
-	if (arg->flags & ~CODEWP_ARM_KEEP)
-		return -EINVAL;
-	if (arg->flags & CODEWP_ARM_KEEP) {
+	switch (arg->flags) {
+	case CODEWP_ARM_OPEN:
+		break;
+	case CODEWP_ARM_KEEP:
+		/* Writes by the alias are told to no other view. */
 		if (!(view->flags & CODEWP_VIEW_PRIVATE))
 			return -EINVAL;
+		fallthrough;
+	case CODEWP_ARM_HOLD:
 		mode |= CODEWP_PAGE_KEEP;
+		break;
+	default:
+		return -EINVAL;
 	}
 	ret = codewp_view_range(view, arg->offset, arg->length);
 	if (ret)

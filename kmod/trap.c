@@ -237,8 +237,11 @@ vm_fault_t codewp_page_mkwrite(struct vm_fault *vmf)
 	if (word)
 		trap_view(view, word, &trap,
 			  trap.regs ? CODEWP_HOW_RING : CODEWP_HOW_KERNEL);
-	/* A private view overlaps with no other: KEEP is the page's only view. */
-	if (unlikely(READ_ONCE(view->overlaps)))
+	/*
+	 * A write that was kept back (HOLD) comes again: the others are told when
+	 * it goes through. A private view (KEEP) overlaps with no other.
+	 */
+	if (unlikely(READ_ONCE(view->overlaps)) && !trap.keep)
 		trap_others(mem, &trap,
 			    trap.regs ? CODEWP_HOW_RING : CODEWP_HOW_KERNEL);
 	rcu_read_unlock();

@@ -228,7 +228,8 @@ static int kmod_arm(struct codewp_view *view, uint64_t voff, uint64_t len,
 		    unsigned int mode, struct codewp_arm_result *res)
 {
 	return arm_ioctl(view, CODEWP_IOC_ARM, voff, len,
-			 mode == CODEWP_KEEP ? CODEWP_ARM_KEEP : CODEWP_ARM_OPEN, res);
+			 mode == CODEWP_KEEP ? CODEWP_ARM_KEEP :
+			 mode == CODEWP_HOLD ? CODEWP_ARM_HOLD : CODEWP_ARM_OPEN, res);
 }
 
 static int kmod_disarm(struct codewp_view *view, uint64_t voff, uint64_t len)

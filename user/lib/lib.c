@@ -547,7 +547,7 @@ int codewp_alias(struct codewp_view *view, void **alias)
  * @view: view
  * @voff: first byte; page aligned
  * @len: bytes; page aligned, not zero
- * @mode: CODEWP_OPEN or, in private views, CODEWP_KEEP
+ * @mode: CODEWP_OPEN, CODEWP_HOLD or, in private views, CODEWP_KEEP
  * @res: how far it got, or NULL
  *
  * On return no CPU can write to what was done without a trap. May be called in a
@@ -564,7 +564,7 @@ int codewp_arm(struct codewp_view *view, uint64_t voff, uint64_t len,
 	if (!res)
 		res = &none;
 	memset(res, 0, sizeof(*res));
-	if (!view || mode > CODEWP_KEEP)
+	if (!view || mode > CODEWP_HOLD)
 		return -EINVAL;
 	err = check_range(view, voff, len);
 	if (err)

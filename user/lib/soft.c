@@ -411,7 +411,7 @@ int soft_arm(struct codewp_view *view, uint64_t voff, uint64_t len,
 {
 	uint64_t first = voff >> PAGE_SHIFT;
 	uint64_t end = first + (len >> PAGE_SHIFT);
-	bool keep = mode & CODEWP_KEEP;
+	bool keep = mode != CODEWP_OPEN;
 	struct stat st;
 	uint64_t page;
 	int err;

@@ -126,6 +126,7 @@ struct codewp_thread_create {
 /* codewp_arm.flags: how a trap on these pages is told */
 #define CODEWP_ARM_OPEN		0U	  /* the write goes through, page disarmed */
 #define CODEWP_ARM_KEEP		(1U << 0) /* an upcall leaves the page armed */
+#define CODEWP_ARM_HOLD		(1U << 1) /* the same in any view; disarm to go on */
 
 /**
  * struct codewp_arm - CODEWP_IOC_ARM, CODEWP_IOC_DISARM
