@@ -174,6 +174,7 @@ void mem_file_written(int fd);	/* takes rt_lock unless it is held; so do these: 
 void mem_all_written(void);
 /* Others than this process's threads may write the shared memory from now on. */
 void mem_note_shared(void);
+void mem_made_file(int fd);	/* by memfd_create */
 extern bool mem_shared_exposed;
 extern bool mem_read_implies_exec;
 

@@ -213,6 +213,22 @@ long mem_map_view(struct mview *mv, uint64_t addr, uint64_t len, uint64_t voff,
 	return err;
 }
 
+/*
+ * A sanitizer makes sure that nobody maps what lies between its own areas. The
+ * runtime's region is as good as reserved: nothing of the guest can be there.
+ */
+static long reserve_around(uint64_t addr, uint64_t len, int flags)
+{
+	uint64_t end = addr + len;
+	long ret = 0;
+
+	if (addr < RUNTIME_BASE)
+		ret = mem_mmap(addr, RUNTIME_BASE - addr, PROT_NONE, flags, -1, 0);
+	if (ret >= 0 && end > RUNTIME_END)
+		ret = mem_mmap(RUNTIME_END, end - RUNTIME_END, PROT_NONE, flags, -1, 0);
+	return ret < 0 ? ret : (long)addr;
+}
+
 /**
  * mem_mmap() - mmap of the guest
  * @addr: with MAP_FIXED the place, else a hint
@@ -243,6 +259,9 @@ long mem_mmap(uint64_t addr, uint64_t len, int prot, int flags, int fd, uint64_t
 		return -EINVAL;
 	if (fixed && (addr > TASK_END || len > TASK_END - addr))
 		return -ENOMEM;
+	if (fixed && anon && !shared && prot == PROT_NONE && addr <= RUNTIME_BASE &&
+	    addr + len >= RUNTIME_END)
+		return reserve_around(addr, len, flags);
 	ret = mem_limit_add(fixed ? addr : 0, len, !shared && prot & PROT_WRITE);
 	if (ret)
 		return ret;

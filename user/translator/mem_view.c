@@ -413,6 +413,50 @@ static void shm_name(struct mview *mv, const struct stat *stb, const char *name)
 	mv->path = strdup(name);
 }
 
+/*
+ * Files of memory that the guest made itself. Nobody else has them before it
+ * forks or gives a descriptor away, which mem_note_shared() is told.
+ */
+static struct own_file {
+	dev_t dev;
+	ino_t ino;
+} *own;
+static size_t nr_own, cap_own;
+
+/**
+ * mem_made_file() - the guest has made a memfd
+ *
+ * Takes rt_lock. When there is no memory to note it down its blocks check
+ * themselves.
+ */
+void mem_made_file(int fd)
+{
+	struct own_file *p;
+	struct stat stb;
+
+	if (fstat(fd, &stb))
+		return;
+	rt_lock();
+	if (nr_own == cap_own) {
+		p = realloc(own, (cap_own * 2 + 16) * sizeof(*p));
+		if (!p)
+			goto out;
+		own = p;
+		cap_own = cap_own * 2 + 16;
+	}
+	own[nr_own++] = (struct own_file){ stb.st_dev, stb.st_ino };
+out:
+	rt_unlock();
+}
+
+static bool is_own(const struct stat *stb)
+{
+	for (size_t i = 0; i < nr_own; i++)
+		if (own[i].dev == stb->st_dev && own[i].ino == stb->st_ino)
+			return true;
+	return false;
+}
+
 /**
  * view_shm_unsafe() - the guest has a mapping of this file that is in no view
  *
@@ -451,7 +495,7 @@ int view_shm_get(int fd, uint64_t off, uint64_t len, struct mview **out)
 	uint64_t size, end = off + len;
 	char path[32], name[4096];
 	struct stat stb;
-	int own, err;
+	int mine, err;
 	long n;
 
 	if (fstat(fd, &stb))
@@ -468,11 +512,11 @@ int view_shm_get(int fd, uint64_t off, uint64_t len, struct mview **out)
 	/* A description of our own, for the guest's may be read only. */
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	fd_open_begin();
-	own = raw_syscall(SYS_openat, AT_FDCWD, (long)path, O_RDWR | O_CLOEXEC, 0, 0, 0);
-	own = fd_guard(own);
+	mine = raw_syscall(SYS_openat, AT_FDCWD, (long)path, O_RDWR | O_CLOEXEC, 0, 0, 0);
+	mine = fd_guard(mine);
 	fd_open_end();
-	if (own < 0)
-		return own;
+	if (mine < 0)
+		return mine;
 	n = raw_syscall(SYS_readlink, (long)path, (long)name, sizeof(name) - 1, 0, 0, 0);
 	name[n > 0 ? n : 0] = '\0';
 
@@ -480,12 +524,12 @@ int view_shm_get(int fd, uint64_t off, uint64_t len, struct mview **out)
 	size = 2 * PAGE_UP(stb.st_size) + SLACK_BYTES;
 	if (size < end)
 		size = end;
-	err = view_new(own, 0, size, true, out);
+	err = view_new(mine, 0, size, true, out);
 	if (err)
 		return err;
 	shm_name(*out, &stb, name);
-	/* Whoever knows the file's name can write it, and its writes do not trap. */
-	(*out)->unsafe = stb.st_nlink > 0;
+	/* Whoever has it, too, or knows its name, can write it without a trap. */
+	(*out)->unsafe = stb.st_nlink > 0 || !is_own(&stb);
 	return 0;
 }
 

@@ -62,6 +62,12 @@ long sys_mem_call(struct cpu *cpu, const struct sys_entry *e, long a[6])
 {
 	long ret;
 
+	if (NR(e) == SYS_memfd_create) {
+		ret = sys_pass(cpu, e, a);
+		if (ret >= 0)
+			mem_made_file(ret);
+		return ret;
+	}
 	if (NR(e) == SYS_mincore) {
 		mem_kernel_write(a[2], PAGE_UP(a[1]) / PAGE);
 		return sys_pass(cpu, e, a);

@@ -133,7 +133,7 @@ const struct sys_entry sys_table[] = {
 	N(timerfd_create, V, V),
 	S(timerfd_settime, FD, V, IN, OUT(32)),
 	S(timerfd_gettime, FD, OUT(32)),
-	N(memfd_create, IN, V),
+	[SYS_memfd_create] = { "memfd_create", { IN, V }, sys_mem_call, 0, true },
 	N(inotify_init),
 	N(inotify_init1, V),
 	S(inotify_add_watch, FD, PATH, V),
