@@ -339,7 +339,7 @@ static const char *const guest_prog[] = {
 	"smc_stores", "smc_places", "smc_places-pie", "smc_stack", "smc_stack-dynamic",
 	"smc_flow", "smc_flow-dynamic", "smc_syscalls", "mem_calls", "proc_threads", "proc_threads-static",
 	"proc_fork",
-	"signals", "signals_calls",
+	"signals", "signals_calls", "signals_faults", "signals_threads",
 };
 
 /*
