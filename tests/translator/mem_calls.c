@@ -585,6 +585,8 @@ CASE(fork_shared_code)
 	for (uint32_t i = pid ? 0 : 1; i < 400; i += 2) {
 		while (*turn != i)
 			sched_yield();
+		/* what the other wrote is sure to be run behind a serialising event */
+		sched_yield();
 		CHECK_EQ(run1(p, 0), i ? i - 1 : 4711);
 		put_and_run(p, i);
 		*turn = i + 1;

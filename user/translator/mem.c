@@ -21,13 +21,6 @@
 
 #include <linux/codewp.h>
 
-/* A trap on shared memory leaves it armed until its blocks are gone. */
-#ifdef CODEWP_HOLD
-#define SHARED_ARM	CODEWP_HOLD
-#else
-#define SHARED_ARM	CODEWP_OPEN
-#endif
-
 /* Generations of guest-virtual pages: mem_forget_code() raises them. */
 #define GENS 4096
 static uint32_t text_gen[GENS];
@@ -123,7 +116,7 @@ static int in_view(struct region *r, uint64_t gva, struct mem_code *mc)
 	 */
 	do {
 		err = codewp_arm(r->mv->view, voff, PAGE,
-				 r->mv->shared ? SHARED_ARM : CODEWP_KEEP, &res);
+				 r->mv->shared ? CODEWP_HOLD : CODEWP_KEEP, &res);
 		if (err)
 			return err;
 		st.arms++;
