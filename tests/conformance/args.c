@@ -166,7 +166,7 @@ TEST(arm_refuses)
 	REFUSED(codewp_arm(fx.view, 0, 0, CODEWP_OPEN, NULL), EINVAL);
 	REFUSED(codewp_arm(fx.view, BYTES, PAGE, CODEWP_OPEN, NULL), ERANGE);
 	REFUSED(codewp_arm(fx.view, PAGE, -PAGE, CODEWP_OPEN, NULL), EOVERFLOW);
-	REFUSED(codewp_arm(fx.view, 0, PAGE, 2, NULL), EINVAL);
+	REFUSED(codewp_arm(fx.view, 0, PAGE, 3, NULL), EINVAL);
 	/* KEEP only where nobody else can map. */
 	res.done = 77;
 	REFUSED(codewp_arm(fx.view, 0, PAGE, CODEWP_KEEP, &res), EINVAL);

@@ -202,6 +202,63 @@ TEST_LONG(keep_with_many_threads, 60)
 	ASSERT_EQ(drain_all(fx.view), 0);
 }
 
+/*
+ * HOLD: between a trap and the disarm by its handler no other thread gets a store
+ * through. With OPEN the second one's would be let through, untold.
+ */
+static unsigned int in_handler, let_go;
+
+static void hold_first(struct codewp_trap *trap, void *arg)
+{
+	(*(unsigned int *)arg)++;
+	ASSERT_EQ(trap->armed, true);
+	if (__atomic_fetch_add(&in_handler, 1, __ATOMIC_SEQ_CST) == 0)
+		wait_for(&let_go, 1);
+	OK(codewp_disarm(trap->view, trap->voff & -PAGE, PAGE));
+}
+
+static void *holder(void *arg)
+{
+	unsigned int nr = (uintptr_t)arg;
+	struct codewp_thread *t;
+	struct codewp_thread_opts o = {
+		.sz = sizeof(o),
+		.fn = hold_first,
+		.arg = &told[nr],
+	};
+
+	OK(codewp_thread_register(fx.ctx, &t, &o));
+	/* The second one comes when the first one is in its handler. */
+	if (nr)
+		wait_for(&in_handler, 1);
+	store2(fx.mem + 100 + nr, 7);
+	codewp_thread_unregister(t);
+	return NULL;
+}
+
+TEST_LONG(hold_lets_nobody_through_before_the_disarm, 60)
+{
+	struct codewp_open_opts o = conf_open_opts();
+	pthread_t t[2];
+
+	fx_open_with(&o, false);		/* a shared view */
+	OK(codewp_arm(fx.view, 0, PAGE, CODEWP_HOLD, NULL));
+	for (uintptr_t i = 0; i < 2; i++)
+		ASSERT_EQ(pthread_create(&t[i], NULL, holder, (void *)i), 0);
+	/* The second one was told, too: its store trapped, and was undone. */
+	wait_for(&in_handler, 2);
+	ASSERT_EQ(fx.alias[100], 0);
+	pthread_join(t[1], NULL);
+	ASSERT_EQ(fx.alias[101], 7);
+	ASSERT_EQ(fx.alias[100], 0);
+	__atomic_store_n(&let_go, 1, __ATOMIC_RELEASE);
+	pthread_join(t[0], NULL);
+	ASSERT_EQ(fx.alias[100], 7);
+	ASSERT_EQ(told[0], 1);
+	ASSERT_EQ(told[1], 1);
+	ASSERT_EQ(drain_all(fx.view), 0);
+}
+
 /* Mappings come and go while others write and arm. */
 static void *mapper(void *arg)
 {
