@@ -128,7 +128,7 @@ static inline bool ctx_alive(const struct codewp *ctx)
 void ctx_lock(struct codewp *ctx, sigset_t *saved);
 void ctx_unlock(struct codewp *ctx, const sigset_t *saved);
 /* The child of fork(): the lock is free whoever held it. */
-void ctx_lock_reset(struct codewp *ctx);
+void ctx_lock_reset(struct codewp *ctx, const sigset_t *saved);	/* saved: or NULL */
 
 /*
  * A reader without the lock may dereference the views that it finds in the

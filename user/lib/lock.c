@@ -5,6 +5,7 @@
  */
 #include <linux/futex.h>
 #include <sched.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -18,6 +19,15 @@ static void futex(uint32_t *word, int op, uint32_t val)
 }
 
 /*
+ * libc's own call leaves out two signals, and opens them when a mask that has them
+ * is put back: the program may be one that has another libc in it.
+ */
+static void set_mask(int how, const sigset_t *set, sigset_t *old)
+{
+	syscall(SYS_rt_sigprocmask, how, set, old, sizeof(unsigned long));
+}
+
+/*
  * Blocks what could interrupt the holder and come back for the lock. Signals
  * of the CPU stay as they are: blocked, they would kill.
  */
@@ -26,14 +36,14 @@ void ctx_lock(struct codewp *ctx, sigset_t *saved)
 	uint32_t was = FREE;
 	sigset_t set;
 
-	sigfillset(&set);
+	memset(&set, 0xff, sizeof(set));
 	sigdelset(&set, SIGSEGV);
 	sigdelset(&set, SIGBUS);
 	sigdelset(&set, SIGILL);
 	sigdelset(&set, SIGFPE);
 	sigdelset(&set, SIGTRAP);
 	sigdelset(&set, SIGSYS);
-	pthread_sigmask(SIG_BLOCK, &set, saved);
+	set_mask(SIG_BLOCK, &set, saved);
 
 	if (__atomic_compare_exchange_n(&ctx->lock, &was, HELD, false,
 					__ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
@@ -46,13 +56,15 @@ void ctx_unlock(struct codewp *ctx, const sigset_t *saved)
 {
 	if (__atomic_exchange_n(&ctx->lock, FREE, __ATOMIC_RELEASE) == CONTENDED)
 		futex(&ctx->lock, FUTEX_WAKE, 1);
-	pthread_sigmask(SIG_SETMASK, saved, NULL);
+	set_mask(SIG_SETMASK, saved, NULL);
 }
 
-void ctx_lock_reset(struct codewp *ctx)
+void ctx_lock_reset(struct codewp *ctx, const sigset_t *saved)
 {
 	store_release(&ctx->lock, FREE);
 	store_release(&ctx->readers, 0);
+	if (saved)
+		set_mask(SIG_SETMASK, saved, NULL);
 }
 
 void ctx_wait_readers(struct codewp *ctx)

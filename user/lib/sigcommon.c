@@ -201,10 +201,8 @@ static void fork_parent(void)
 static void fork_child(void)
 {
 	for (int i = CONTEXTS_MAX - 1; i >= 0; i--)
-		if (contexts[i]) {
-			ctx_lock_reset(contexts[i]);
-			pthread_sigmask(SIG_SETMASK, &fork_saved[i], NULL);
-		}
+		if (contexts[i])
+			ctx_lock_reset(contexts[i], &fork_saved[i]);
 	/* The other threads' handlers are not here. */
 	store_release(&in_handler, 0);
 	pthread_mutex_unlock(&table_lock);
