@@ -13,7 +13,7 @@ TT_PROGS := $(addprefix $(TT)/guest/,$(TT_STATIC) smc_stack smc_stack-dynamic \
 	smc_flow-dynamic smc_places-pie insns-pie insns-dynamic insns-static-pie \
 	app_libc app_libc-static app_pcre2 app_ffi app_exceptions app_status \
 	app_unsupported app_two_maps proc_threads proc_threads-static \
-	proc_fork proc_exec)
+	proc_fork proc_exec proc_storm)
 # Their cases say "needs", and are skipped without.
 TT_REAL_PROGS := $(addprefix $(TT)/guest/,$(if $(wildcard /usr/bin/go),app_go) \
 	$(if $(wildcard /usr/bin/rustc),app_rust) \
@@ -82,7 +82,7 @@ $(TT)/guest/app_rust: tests/translator/app_rust.rs
 	$(call msg,RUSTC,$@)
 	$(Q)mkdir -p $(@D)
 	$(Q)/usr/bin/rustc -O -o $@ $<
-$(addprefix $(TT)/guest/,proc_threads proc_fork proc_exec): $(TT)/guest/%: $(TT_OBJ)/%.o $(TT_GUEST)
+$(addprefix $(TT)/guest/,proc_threads proc_fork proc_exec proc_storm): $(TT)/guest/%: $(TT_OBJ)/%.o $(TT_GUEST)
 	$(call tt_link,-lpthread)
 $(TT)/guest/proc_threads-static: $(TT_OBJ)/proc_threads.o $(TT_GUEST)
 	$(call tt_link,-static -no-pie -lpthread)

@@ -337,9 +337,19 @@ static struct run_test *add(enum kind kind, const char *fmt, ...)
 static const char *const guest_prog[] = {
 	"insns", "insns-pie", "insns-dynamic", "insns-static-pie", "app_libc", "app_libc-static",
 	"smc_stores", "smc_places", "smc_places-pie", "smc_stack", "smc_stack-dynamic",
-	"smc_flow", "smc_flow-dynamic", "smc_syscalls", "mem_calls", "proc_threads", "proc_threads-static",
+	"smc_flow",
+	"smc_flow-dynamic",
+	"smc_syscalls",
+	"mem_calls",
+	"proc_threads",
+	"proc_threads-static",
 	"proc_fork",
-	"signals", "signals_calls", "signals_faults", "signals_threads",
+	"signals",
+	"signals_calls",
+	"signals_faults",
+	"signals_threads",
+	"proc_exec",
+	"proc_storm",
 };
 
 /*

@@ -547,6 +547,8 @@ void core_fork_child(struct cpu *cpu, bool alone)
 		c->replay_page = CODEMAP_NO_PAGE;
 		if (c == cpu)
 			continue;
+		c->in_cache = 0;
+		c->run_depth = 0;
 		/* The parent's, with locks that nobody here will give back. */
 		c->thread = NULL;
 		c->jc.e = NULL;

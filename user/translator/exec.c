@@ -191,6 +191,7 @@ static long exec_translated(struct cpu *cpu, const struct call *c)
 {
 	struct settings set = settings;
 	char text[512] = "--inherit=";
+	const int *kept[] = { &set.self_fd, &set.program_fd, &set.log_fd, &set.seccomp_fd };
 	const char **argv = cpu->exec_args;
 	long ret;
 
@@ -200,6 +201,7 @@ static long exec_translated(struct cpu *cpu, const struct call *c)
 	rt_unlock();
 	if (set.seccomp_fd < -1)
 		return set.seccomp_fd;
+	set.self_fd = keep_open(rt.self_fd);
 	set.program_fd = strcmp(c->name, c->path) || means_itself(c->path) ? keep_open(c->fd) : -1;
 	set.log_fd = log_descriptor() >= 0 ? keep_open(log_descriptor()) : -1;
 	set.read_implies_exec = mem_read_implies_exec;
@@ -215,12 +217,9 @@ static long exec_translated(struct cpu *cpu, const struct call *c)
 				  AT_EMPTY_PATH, 0);
 		signal_exec_failed(cpu);
 	}
-	if (set.program_fd >= 0)
-		close(set.program_fd);
-	if (set.log_fd >= 0)
-		close(set.log_fd);
-	if (set.seccomp_fd >= 0)
-		close(set.seccomp_fd);
+	for (size_t i = 0; i < sizeof(kept) / sizeof(*kept); i++)
+		if (*kept[i] >= 0)
+			close(*kept[i]);
 	return ret;
 }
 

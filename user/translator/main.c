@@ -99,8 +99,13 @@ _Noreturn void call_on_stack(void *top, void (*fn)(void *arg), void *arg);
 /* Our own program, to be executed again: it must not depend on any path. */
 static int open_self(void)
 {
-	int fd = open("/proc/self/exe", O_PATH | O_CLOEXEC);
+	int fd = settings.self_fd;
 
+	if (fd >= 0) {
+		fcntl(fd, F_SETFD, FD_CLOEXEC);
+		return fd;
+	}
+	fd = open("/proc/self/exe", O_PATH | O_CLOEXEC);
 	if (fd < 0)
 		fd = open((const char *)getauxval(AT_EXECFN), O_PATH | O_CLOEXEC);
 	return fd < 0 ? -errno : fd_guard(fd);

@@ -21,6 +21,7 @@ struct settings settings = {
 	.core.cache_bytes = CACHE_BYTES,
 	.log_fd = -1,
 	.program_fd = -1,
+	.self_fd = -1,
 	.seccomp_fd = -1,
 };
 
@@ -134,6 +135,8 @@ static bool inherit_own(const char *key, const char *value)
 		settings.program_fd = atoi(value);
 	else if (!strcmp(key, "limits"))
 		return mem_limit_load(value);
+	else if (!strcmp(key, "self-fd"))
+		settings.self_fd = atoi(value);
 	else if (!strcmp(key, "seccomp-fd"))
 		settings.seccomp_fd = atoi(value);
 	else if (!strcmp(key, "nofile-soft"))
@@ -211,6 +214,7 @@ int options_inherit(char *buf, size_t size, const struct settings *set)
 		ADD(",log-fd=%d", set->log_fd);
 	if (set->program_fd >= 0)
 		ADD(",program-fd=%d", set->program_fd);
+	ADD(",self-fd=%d", set->self_fd);
 	if (set->seccomp_fd >= 0)
 		ADD(",seccomp-fd=%d", set->seccomp_fd);
 	ADD(",nofile-soft=%lu,nofile-hard=%lu", set->nofile.rlim_cur, set->nofile.rlim_max);

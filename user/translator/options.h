@@ -21,6 +21,7 @@ struct settings {
 	bool inherited;
 	int log_fd;		/* the log goes on there; -1: no */
 	int program_fd;		/* the program, open; -1: by its name */
+	int self_fd;		/* our own program; -1: /proc/self/exe */
 	int seccomp_fd;		/* the guest's filters; -1: none */
 	struct rlimit nofile;	/* as the guest sees it */
 	bool read_implies_exec;

@@ -23,6 +23,13 @@ static _Noreturn void refuse(const char *name, int err)
 	_exit(err == ENOENT ? 127 : 126);
 }
 
+static _Noreturn void run_natively(const char *path, const char *why)
+{
+	say("%s: %s: runs untranslated", path, why);
+	execv(path, settings.argv);
+	refuse(settings.program, errno);
+}
+
 static int open_program(int dirfd, const char *path, int *err)
 {
 	bool unreadable;
@@ -37,6 +44,8 @@ static int open_program(int dirfd, const char *path, int *err)
 	if (fd >= 0 && unreadable) {
 		close(fd);
 		fd = -EACCES;
+		if (!settings.inherited && !strcmp(path, settings.program))
+			run_natively(path, "not readable");
 	}
 	*err = fd < 0 ? -fd : 0;
 	if (*err == EACCES && !fstatat(dirfd, path, &stb, 0) && S_ISDIR(stb.st_mode))
@@ -156,5 +165,7 @@ void program_find(struct program *prog)
 			_exit(err == ENOENT ? 127 : 126);
 		}
 	}
+	if (!err && program_privileged(prog->fd) && !settings.inherited)
+		run_natively(prog->name, "set-user-ID, set-group-ID or capabilities");
 	find_itself(prog->fd, path);
 }
