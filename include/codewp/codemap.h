@@ -65,16 +65,23 @@ struct codemap_tb {
 };
 
 /* A thread's jump cache, read by its own indirect branches in assembly: index
- * is pc & mask. Only the owner inserts; an invalidation by any thread sets pc
- * to CODEMAP_JC_EMPTY, never entry, so a torn read is impossible.
+ * is pc & mask. Only the owner inserts; an invalidation by any thread makes pc
+ * what codemap_jc_empty() says, never entry, so a torn read is impossible.
  */
-#define CODEMAP_JC_EMPTY 1ULL	/* no guest address that can be looked up: x86
-				 * reaches 1, but nothing can be mapped there
-				 */
 struct codemap_jc_entry {
 	uint64_t pc;
 	void *entry;
 };
+
+/*
+ * The pc of an entry that is empty: an address that belongs to another index, so
+ * that no lookup finds it. Almost all are 0, as memory that was never touched.
+ * (A cache of one entry has no other index: nobody may look up 1 there.)
+ */
+static inline uint64_t codemap_jc_empty(uint64_t index)
+{
+	return index == 0;
+}
 
 struct codemap_jc {
 	uint64_t mask;

@@ -85,7 +85,7 @@ static void model_drop(int i)
 		uint64_t *e = &jc_pc[c][m[i].x.tb.pc & ((1 << JC_BITS) - 1)];
 
 		if (*e == m[i].x.tb.pc)
-			*e = CODEMAP_JC_EMPTY;
+			*e = codemap_jc_empty(m[i].x.tb.pc & ((1 << JC_BITS) - 1));
 	}
 }
 
@@ -206,11 +206,13 @@ static void do_jc_insert(void)
 {
 	int i = rnd(NR_TB), c = rnd(NR_JC);
 	struct codemap_tb *tb = &m[i].x.tb;
+	uint64_t at;
 
 	if (!m[i].live && !codemap_tb_dead(tb))
 		return;
 	codemap_jc_insert(&jc[c], tb);
-	jc_pc[c][tb->pc & ((1 << JC_BITS) - 1)] = m[i].live ? tb->pc : CODEMAP_JC_EMPTY;
+	at = tb->pc & ((1 << JC_BITS) - 1);
+	jc_pc[c][at] = m[i].live ? tb->pc : codemap_jc_empty(at);
 }
 
 struct totals {
@@ -288,7 +290,7 @@ static void run(unsigned int s, unsigned int steps)
 	for (int c = 0; c < NR_JC; c++) {
 		CHECK(!codemap_jc_attach(map, &jc[c], JC_BITS));
 		for (int e = 0; e < 1 << JC_BITS; e++)
-			jc_pc[c][e] = CODEMAP_JC_EMPTY;
+			jc_pc[c][e] = codemap_jc_empty(e);
 	}
 	for (step = 0; step < steps; step++) {
 		unsigned int what = rnd(100);

@@ -527,7 +527,7 @@ TEST(jump_cache_purge)
 	ASSERT_EQ(codemap_jc_attach(map, &jc[1], 0), 0);
 	ASSERT_EQ(jc[0].mask, 15UL);
 	for (int i = 0; i < 16; i++)
-		ASSERT_EQ(jc[0].e[i].pc, CODEMAP_JC_EMPTY);
+		ASSERT_EQ(jc[0].e[i].pc, i == 0 ? 1UL : 0UL);
 	insert(map, xtb_init(&a, 0x1003, 1, 3, 9));
 	insert(map, xtb_init(&b, 0x1013, 1, 19, 29));
 	codemap_jc_insert(&jc[0], &a.tb);
@@ -538,17 +538,17 @@ TEST(jump_cache_purge)
 	ASSERT(jc[0].e[3].pc == 0x1013 && jc[0].e[3].entry == &b);
 	ASSERT(codemap_invalidate_tb(map, &a.tb));
 	ASSERT(jc[0].e[3].pc == 0x1013);
-	ASSERT_EQ(jc[1].e[0].pc, CODEMAP_JC_EMPTY);
+	ASSERT_EQ(jc[1].e[0].pc, codemap_jc_empty(0));
 	ASSERT(codemap_invalidate(map, 1, 29, 29) == &b.tb);
-	ASSERT_EQ(jc[0].e[3].pc, CODEMAP_JC_EMPTY);
+	ASSERT_EQ(jc[0].e[3].pc, codemap_jc_empty(3));
 	/* a dead one does not get in, and takes out what was there */
 	codemap_jc_insert(&jc[0], &b.tb);
-	ASSERT_EQ(jc[0].e[3].pc, CODEMAP_JC_EMPTY);
+	ASSERT_EQ(jc[0].e[3].pc, codemap_jc_empty(3));
 	insert(map, xtb_init(&c, 0x1003, 1, 3, 9));
 	codemap_jc_insert(&jc[1], &c.tb);
 	codemap_jc_detach(map, &jc[0]);
 	ASSERT(codemap_invalidate_tb(map, &c.tb));
-	ASSERT_EQ(jc[1].e[0].pc, CODEMAP_JC_EMPTY);
+	ASSERT_EQ(jc[1].e[0].pc, codemap_jc_empty(0));
 	codemap_jc_detach(map, &jc[1]);
 	/* still attached at the end: freed with the map (ASan's leak check) */
 	ASSERT_EQ(codemap_jc_attach(map, &jc[1], 3), 0);

@@ -3,24 +3,40 @@
  * Jump caches: per thread, pc -> host code, read by assembly.
  *
  * caches_lock guards the list of caches. An entry is written by its owner, and
- * emptied (pc only) by any thread that drops a TB.
+ * emptied (pc only) by any thread that drops a TB. The memory is mapped and not
+ * touched: a thread that jumps little has few pages of it.
  */
 #include <errno.h>
-#include <stdlib.h>
+#include <sys/mman.h>
 
 #include "internal.h"
 
+static size_t jc_bytes(const struct codemap_jc *jc)
+{
+	return (jc->mask + 1) * sizeof(*jc->e);
+}
+
+static void jc_clear(struct codemap_jc *jc, uint64_t pc, int order)
+{
+	uint64_t i = pc & jc->mask;
+
+	__atomic_store_n(&jc->e[i].pc, codemap_jc_empty(i), order);
+}
+
 int codemap_jc_attach(struct codemap *map, struct codemap_jc *jc, unsigned int bits)
 {
+	void *e;
+
 	if (bits > 24)
 		return -EINVAL;
 	cm_check_none("jc_attach with a lock held");
 	jc->mask = (1ULL << bits) - 1;
-	jc->e = malloc(sizeof(*jc->e) << bits);
-	if (!jc->e)
+	e = mmap(NULL, jc_bytes(jc), PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (e == MAP_FAILED)
 		return -ENOMEM;
-	for (uint64_t i = 0; i <= jc->mask; i++)
-		jc->e[i] = (struct codemap_jc_entry){ CODEMAP_JC_EMPTY, NULL };
+	jc->e = e;
+	jc->e[0].pc = codemap_jc_empty(0);
 	cm_lock(&map->caches_lock, CM_CACHES, 0);
 	jc->next = map->caches;
 	map->caches = jc;
@@ -38,7 +54,7 @@ void codemap_jc_detach(struct codemap *map, struct codemap_jc *jc)
 	if (*at)
 		*at = jc->next;
 	cm_unlock(&map->caches_lock);
-	free(jc->e);
+	munmap(jc->e, jc_bytes(jc));
 	jc->e = NULL;
 }
 
@@ -53,7 +69,7 @@ void codemap_jc_insert(struct codemap_jc *jc, const struct codemap_tb *tb)
 	struct codemap_jc_entry *e = &jc->e[tb->pc & jc->mask];
 
 	/* A signal of the owner may look between any two of these. */
-	__atomic_store_n(&e->pc, CODEMAP_JC_EMPTY, __ATOMIC_RELAXED);
+	jc_clear(jc, tb->pc, __ATOMIC_RELAXED);
 	__atomic_store_n(&e->entry, tb->entry, __ATOMIC_RELEASE);
 	/*
 	 * Sequentially consistent with the load below; pairs with
@@ -62,7 +78,7 @@ void codemap_jc_insert(struct codemap_jc *jc, const struct codemap_tb *tb)
 	 */
 	__atomic_store_n(&e->pc, tb->pc, __ATOMIC_SEQ_CST);
 	if (__atomic_load_n(&tb->state, __ATOMIC_SEQ_CST))
-		__atomic_store_n(&e->pc, CODEMAP_JC_EMPTY, __ATOMIC_RELAXED);
+		jc_clear(jc, tb->pc, __ATOMIC_RELAXED);
 }
 
 void cm_jc_purge(struct codemap *map, const struct codemap_tb *tb)
@@ -76,7 +92,7 @@ void cm_jc_purge(struct codemap *map, const struct codemap_tb *tb)
 		 * it: that costs it a lookup.
 		 */
 		if (__atomic_load_n(&e->pc, __ATOMIC_SEQ_CST) == tb->pc)
-			__atomic_store_n(&e->pc, CODEMAP_JC_EMPTY, __ATOMIC_RELEASE);
+			jc_clear(jc, tb->pc, __ATOMIC_RELEASE);
 	}
 	cm_unlock(&map->caches_lock);
 }

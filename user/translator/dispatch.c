@@ -89,19 +89,11 @@ void note_code_page(uint64_t gva)
 	code_filter[i / 64] |= 1ULL << i % 64;
 }
 
-static bool may_have_code(uint64_t start, uint64_t end)
+static bool may_have_code(uint64_t page)
 {
-	uint64_t page = start & ~4095UL;
+	unsigned int i = filter_index(page << 12);
 
-	if ((end - page) >> 12 >= 1 << FILTER_BITS)
-		return true;
-	for (; page < end; page += 4096) {
-		unsigned int i = filter_index(page);
-
-		if (code_filter[i / 64] >> i % 64 & 1)
-			return true;
-	}
-	return false;
+	return code_filter[i / 64] >> i % 64 & 1;
 }
 
 /* ---- chaining ----------------------------------------------------------------- */
@@ -153,16 +145,6 @@ static void chain(struct tb *from, int slot, struct tb *to)
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if (__atomic_load_n(&cuts, __ATOMIC_SEQ_CST))
 		codemap_unchain(the_map, &from->cm);
-}
-
-/*
- * The one index where an empty entry could match, since its guest address is
- * CODEMAP_JC_EMPTY itself, stays as core_thread_init() set it.
- */
-static void remember(struct cpu *cpu, const struct tb *tb)
-{
-	if ((tb->cm.pc & cpu->jc.mask) != (CODEMAP_JC_EMPTY & cpu->jc.mask))
-		codemap_jc_insert(&cpu->jc, &tb->cm);
 }
 
 /* ---- the fast way ---------------------------------------------------------------- */
@@ -241,7 +223,7 @@ uint64_t core_dispatch(struct cpu *cpu, const struct tb_exit *exit)
 	}
 	chain(from, slot, tb);
 	if (!exit)
-		remember(cpu, tb);
+		codemap_jc_insert(&cpu->jc, &tb->cm);
 	return (uint64_t)tb->cm.entry;
 }
 
@@ -295,7 +277,7 @@ enum cpu_exit core_run(struct cpu *cpu)
 		tb = find_or_make(cpu);
 		if (!tb)
 			break;
-		remember(cpu, tb);
+		codemap_jc_insert(&cpu->jc, &tb->cm);
 		cpu->last_tb = NULL;
 		why = core_enter(cpu, tb->cm.entry);
 		cut_end(cpu);
@@ -373,12 +355,34 @@ static void drop_in_range(struct tb *tb, void *arg)
 	}
 }
 
+/*
+ * Code-map pages of memory that is in no view have the numbers of their guest
+ * addresses; a block of two pages is found by either.
+ */
+static size_t drop_pages(uint64_t start, uint64_t end)
+{
+	size_t n = 0;
+
+	for (uint64_t page = start >> 12; page <= (end - 1) >> 12; page++) {
+		uint64_t at = page << 12;
+
+		if (may_have_code(page))
+			n += core_invalidate_page(page, start > at ? start - at : 0,
+						  end - at < 4096 ? end - at - 1 : 4095);
+	}
+	return n;
+}
+
 size_t core_invalidate_range(uint64_t start, uint64_t end)
 {
 	struct range_drop r = { start, end, 0 };
 
-	if (start < end && may_have_code(start, end))
-		cache_for_each_tb(drop_in_range, &r);
+	if (start >= end)
+		return 0;
+	/* The filter says yes to every page of a range that is larger than it. */
+	if ((end - start) >> 12 < 1 << FILTER_BITS)
+		return drop_pages(start, end);
+	cache_for_each_tb(drop_in_range, &r);
 	return r.n;
 }
 
@@ -493,22 +497,12 @@ int core_cpu_init(struct cpu *cpu)
 	return 0;
 }
 
-static int jc_init(struct cpu *cpu)
-{
-	int err = codemap_jc_attach(the_map, &cpu->jc, JC_BITS);
-
-	/* An address that belongs to another index: never found here. */
-	if (!err)
-		cpu->jc.e[CODEMAP_JC_EMPTY & cpu->jc.mask].pc = CODEMAP_JC_EMPTY + 1;
-	return err;
-}
-
 int core_thread_init(struct cpu *cpu)
 {
 	int err = cpu->xsave ? 0 : xsave_init(cpu);
 
 	if (!err)
-		err = jc_init(cpu);
+		err = codemap_jc_attach(the_map, &cpu->jc, JC_BITS);
 	return err ?: smc_thread_init(cpu);
 }
 
@@ -562,7 +556,7 @@ void core_fork_child(struct cpu *cpu, bool alone)
 		cache_reset();
 		err = core_new_map();
 		if (!err)
-			err = jc_init(cpu);
+			err = codemap_jc_attach(the_map, &cpu->jc, JC_BITS);
 	}
 	if (!err)
 		err = smc_thread_init(cpu);

@@ -2,9 +2,11 @@
 /*
  * --stats: counters of the run and the pages with most traps.
  *
- * Owns the counters and the table of pages. stats_page() runs in the upcall: no
- * libc, general registers only. The lines that begin with "codewp-stat:" have
- * the form "codewp-stat: NAME VALUE" and are for programs to read.
+ * Owns the table of pages, whose entries are only ever added, by any thread and
+ * without a lock: stats_page() runs in the upcall, no libc, general registers
+ * only. The counters are each thread's own (struct cpu). The lines that begin
+ * with "codewp-stat:" have the form "codewp-stat: NAME VALUE" and are for programs
+ * to read.
  */
 #include "mem.h"
 #include "runtime.h"
@@ -23,19 +25,28 @@ struct page_stat {
 static struct page_stat table[TABLE];
 static uint64_t lost;		/* of pages that found no room */
 
+/* Is this entry the page's, now if not before? */
+static bool claim(struct page_stat *p, uint64_t page)
+{
+	uint64_t was = __atomic_load_n(&p->page, __ATOMIC_RELAXED);
+
+	if (!was && __atomic_compare_exchange_n(&p->page, &was, page + 1, false,
+						__ATOMIC_RELAXED, __ATOMIC_RELAXED))
+		return true;
+	return was == page + 1;
+}
+
 void stats_page(uint64_t page, enum stat_kind kind, uint64_t n)
 {
 	size_t i = (page * 0x9e3779b97f4a7c15ULL) >> 50;
 
 	for (unsigned int tries = 0; tries < 64; tries++, i = (i + 1) % TABLE) {
-		if (!table[i].page)
-			table[i].page = page + 1;
-		if (table[i].page == page + 1) {
-			table[i].n[kind] += n;
+		if (claim(&table[i], page)) {
+			__atomic_fetch_add(&table[i].n[kind], n, __ATOMIC_RELAXED);
 			return;
 		}
 	}
-	lost += n;
+	__atomic_fetch_add(&lost, n, __ATOMIC_RELAXED);
 }
 
 static int by_traps(const void *a, const void *b)

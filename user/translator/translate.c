@@ -40,15 +40,15 @@ static struct tb *fail(struct cpu *cpu, uint64_t pc, const char *why)
 	return NULL;
 }
 
-static const char *bad_bytes(const uint8_t *p, size_t n)
+static const char *bad_bytes(struct cpu *cpu, const uint8_t *p, size_t n)
 {
-	static char text[64];
+	const size_t size = sizeof(cpu->reason);
 	size_t i, len;
 
-	len = snprintf(text, sizeof(text), "unknown instruction, bytes");
+	len = snprintf(cpu->reason, size, "unknown instruction, bytes");
 	for (i = 0; i < n && i < 8; i++)
-		len += snprintf(text + len, sizeof(text) - len, " %02x", p[i]);
-	return text;
+		len += snprintf(cpu->reason + len, size - len, " %02x", p[i]);
+	return cpu->reason;
 }
 
 /* One page that the block reads: arm, note the generation. 0 or -errno. */
@@ -132,7 +132,7 @@ static struct tb *try_translate(struct cpu *cpu, uint64_t pc, int *err)
 		} else if (r != DECODE_OK) {
 			if (b.n)
 				break;
-			return fail(cpu, pc, bad_bytes(src, have));
+			return fail(cpu, pc, bad_bytes(cpu, src, have));
 		}
 		block_insn(&b, &in);
 		off += in.len;
