@@ -8,7 +8,8 @@ TT_GUEST := $(TT_OBJ)/guest.o
 
 # An executable stack is what smc_stack is about.
 TT_STATIC := smc_stores smc_places smc_flow smc_syscalls insns mem_calls \
-	signals signals_calls signals_faults signals_threads
+	signals signals_calls signals_faults signals_threads \
+	sys_errors sys_seccomp sys_views
 TT_PROGS := $(addprefix $(TT)/guest/,$(TT_STATIC) smc_stack smc_stack-dynamic \
 	smc_flow-dynamic smc_places-pie insns-pie insns-dynamic insns-static-pie \
 	app_libc app_libc-static app_pcre2 app_ffi app_exceptions app_status \
