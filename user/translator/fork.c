@@ -8,6 +8,7 @@
  * order in the copy because the parent holds rt_lock while it is made; threads
  * that were elsewhere are simply not there, and nothing of theirs is needed.
  */
+#include "debug.h"
 #include "fd.h"
 #include "mem.h"
 #include "raw_syscall.h"
@@ -65,6 +66,7 @@ static void child(struct cpu *cpu, const struct clone_args *args, bool alone)
 		child_fails("memory", err);
 	core_fork_child(cpu, alone);
 	fd_open_end();
+	perfmap_fork_child();
 	signal_fork_child(cpu, args->flags);
 
 	if (args->stack)

@@ -6,7 +6,10 @@
  * guest's thread.
  */
 #include "fd.h"
+#include "core.h"
+#include "debug.h"
 #include "mem.h"
+#include "options.h"
 #include "runtime.h"
 
 #include <errno.h>
@@ -82,6 +85,9 @@ void log_tb(uint64_t pc, size_t guest_bytes, size_t insns, const void *host,
 {
 	if (!log_on)
 		return;
+	if (settings.log_ranged &&
+	    (pc >= settings.log_range[1] || pc + guest_bytes <= settings.log_range[0]))
+		return;
 	if (sizeof(buf) - used < 128)
 		log_flush();
 	used += snprintf(buf + used, sizeof(buf) - used,
@@ -149,12 +155,17 @@ void fatal(const char *fmt, ...)
 	if (again)
 		_exit(128 + SIGABRT);
 	again = true;
-	if (rt.started)
-		say("%s: internal error: %s (guest pc 0x%lx, last lookup 0x%lx, in cache %u)",
-		    rt.program, what, this_cpu()->regs.rip, this_cpu()->target,
-		    this_cpu()->in_cache);
-	else
+	if (rt.started) {
+		const struct cpu *cpu = this_cpu();
+		const struct codewp_where *w = codewp_where(cpu->target);
+
+		say("%s: internal error: %s (guest pc 0x%lx, host pc 0x%lx, in cache %u, "
+		    "block 0x%lx of %lu instructions at 0x%lx-0x%lx)",
+		    rt.program, what, cpu->regs.rip, cpu->target, cpu->in_cache, w->block_pc,
+		    w->insns, w->block_host, w->block_host + w->block_size);
+	} else {
 		say("internal error: %s", what);
+	}
 	log_close();
 	signal_die(SIGABRT);
 }

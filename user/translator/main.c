@@ -7,6 +7,7 @@
  * signal handler, and the runtime's own stack before the guest takes over the
  * process's.
  */
+#include "debug.h"
 #include "fd.h"
 #include "mem.h"
 #include "options.h"
@@ -138,6 +139,11 @@ static void open_descriptors(void)
 		err = log_open(settings.log_path);
 		if (err)
 			die("--log: %s: %s", settings.log_path ?: "stderr", strerror(-err));
+	}
+	if (settings.perf_map) {
+		err = perfmap_open();
+		if (err)
+			die("--perf-map: /tmp/perf-%d.map: %s", getpid(), strerror(-err));
 	}
 }
 

@@ -36,6 +36,8 @@ static const char usage[] =
 "                        block is done\n"
 "  --stats               print statistics to stderr at the end\n"
 "  --log[=FILE]          a line for each translated block, to FILE or stderr\n"
+"  --log-range=START-END only blocks of these guest addresses, in hexadecimal\n"
+"  --perf-map            write /tmp/perf-PID.map, by which perf names guest code\n"
 "  --max-insns=N         at most N guest instructions in a block\n"
 "  --no-chain            never jump from block to block directly\n"
 "  --cache-size=MIB      size of the code cache (default: 64)\n"
@@ -49,13 +51,15 @@ static const char usage[] =
 "start.\n";
 
 enum { OPT_BACKEND = 256, OPT_SMC, OPT_STATS, OPT_LOG, OPT_INSNS, OPT_NO_CHAIN,
-       OPT_CACHE, OPT_EXEC, OPT_VERSION, OPT_INHERIT };
+       OPT_CACHE, OPT_EXEC, OPT_LOG_RANGE, OPT_PERF_MAP, OPT_VERSION, OPT_INHERIT };
 
 static const struct option options[] = {
 	{ "backend", required_argument, NULL, OPT_BACKEND },
 	{ "smc", required_argument, NULL, OPT_SMC },
 	{ "stats", no_argument, NULL, OPT_STATS },
 	{ "log", optional_argument, NULL, OPT_LOG },
+	{ "log-range", required_argument, NULL, OPT_LOG_RANGE },
+	{ "perf-map", no_argument, NULL, OPT_PERF_MAP },
 	{ "max-insns", required_argument, NULL, OPT_INSNS },
 	{ "no-chain", no_argument, NULL, OPT_NO_CHAIN },
 	{ "cache-size", required_argument, NULL, OPT_CACHE },
@@ -76,6 +80,19 @@ static unsigned long number(const char *name, const char *s, unsigned long max)
 	if (errno || end == s || *end || *s == '-' || !n || n > max)
 		die("--%s: \"%s\" is not a number from 1 to %lu", name, s, max);
 	return n;
+}
+
+static bool range(const char *s, uint64_t at[2])
+{
+	char *end;
+
+	errno = 0;
+	at[0] = strtoul(s, &end, 16);
+	if (end == s || *end != '-')
+		return false;
+	s = end + 1;
+	at[1] = strtoul(s, &end, 16);
+	return !errno && end != s && !*end && at[0] < at[1];
 }
 
 static void set_option(int c, const char *arg)
@@ -104,6 +121,15 @@ static void set_option(int c, const char *arg)
 	case OPT_LOG:
 		set->log = true;
 		set->log_path = arg;
+		break;
+	case OPT_LOG_RANGE:
+		if (!range(arg, set->log_range))
+			die("--log-range: \"%s\" is not START-END in hexadecimal", arg);
+		set->log_ranged = true;
+		set->log = true;
+		break;
+	case OPT_PERF_MAP:
+		set->perf_map = true;
 		break;
 	case OPT_INSNS:
 		set->core.max_insns = number("max-insns", arg, 4096);
@@ -210,6 +236,10 @@ int options_inherit(char *buf, size_t size, const struct settings *set)
 		ADD(",not-first");
 	if (set->log && !set->log_path)
 		ADD(",log");
+	if (set->log_ranged)
+		ADD(",log-range=%lx-%lx", set->log_range[0], set->log_range[1]);
+	if (set->perf_map)
+		ADD(",perf-map");
 	if (set->log_fd >= 0)
 		ADD(",log-fd=%d", set->log_fd);
 	if (set->program_fd >= 0)

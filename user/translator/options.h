@@ -15,6 +15,9 @@ struct settings {
 	enum codewp_backend backend;
 	bool log;
 	const char *log_path;	/* NULL: stderr */
+	bool log_ranged;	/* only blocks that overlap log_range */
+	uint64_t log_range[2];	/* guest addresses: first, and behind the last */
+	bool perf_map;
 	bool native_exec;	/* programs that the guest executes run untranslated */
 
 	/* Only from another codewp-run, by --inherit. */

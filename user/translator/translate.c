@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "block.h"
+#include "debug.h"
 #include "probes.h"
 
 #define FETCH 1024	/* source bytes taken at a time, at most to the page's end */
@@ -171,6 +172,8 @@ static struct tb *try_translate(struct cpu *cpu, uint64_t pc, int *err)
 	st.insns += tb->insns;
 	if (log_on)
 		log_tb(pc, off, tb->insns, tb->code, tb->host_bytes);
+	if (perfmap_on)
+		perfmap_tb(tb);
 	probe_tb_translate(pc, tb->cm.page[0], off, tb->host_bytes);
 	return tb;
 }

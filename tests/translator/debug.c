@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+/*
+ * What is there for people who debug: --perf-map, --log-range, and the gdb
+ * commands, on a process that runs.
+ */
+#include <ctype.h>
+#include <stdint.h>
+
+#include "test.h"
+#include "programs.h"
+
+#define PATH_SIZE (PATH_MAX + 128)
+
+#define ASSERT_TRUE(cond) do {		\
+	if (!(cond))			\
+		TEST_FAIL("%s", #cond);	\
+} while (0)
+
+static char *guest(void)
+{
+	static char path[PATH_SIZE];
+
+	snprintf(path, sizeof(path), "%s/app_debug", tt.guests);
+	return path;
+}
+
+/* The guest's symbol, in hexadecimal and as it was linked. */
+static unsigned long symbol_value(const char *name)
+{
+	char cmd[PATH_SIZE + 64], line[256];
+	unsigned long value = 0;
+	FILE *f;
+
+	snprintf(cmd, sizeof(cmd), "nm '%s'", guest());
+	f = popen(cmd, "r");
+	ASSERT_TRUE(f);
+	while (fgets(line, sizeof(line), f)) {
+		unsigned long v;
+		char type, sym[200];
+
+		if (sscanf(line, "%lx %c %199s", &v, &type, sym) == 3 && !strcmp(sym, name))
+			value = v;
+	}
+	pclose(f);
+	ASSERT_NE(value, 0UL);
+	return value;
+}
+
+struct map_facts {
+	unsigned long lines;
+	bool found[4];
+};
+
+/* Every line is START SIZE NAME; which of the names begin one? */
+static void read_map(int pid, const char *const names[4], struct map_facts *facts)
+{
+	char path[64], line[1024];
+	FILE *f;
+
+	memset(facts, 0, sizeof(*facts));
+	snprintf(path, sizeof(path), "/tmp/perf-%d.map", pid);
+	f = fopen(path, "r");
+	if (!f)
+		TEST_FAIL("no %s", path);
+	while (fgets(line, sizeof(line), f)) {
+		unsigned long start, size;
+		int at = 0;
+
+		facts->lines++;
+		if (sscanf(line, "%lx %lx %n", &start, &size, &at) != 2 || !at || !size ||
+		    !isgraph(line[at]) || line[strlen(line) - 1] != '\n')
+			TEST_FAIL("line %lu: '%.100s'", facts->lines, line);
+		for (int i = 0; i < 4; i++)
+			if (names[i] && !strncmp(line + at, names[i], strlen(names[i])) &&
+			    line[at + strlen(names[i])] == '+')
+				facts->found[i] = true;
+	}
+	fclose(f);
+	unlink(path);
+}
+
+TEST(perf_map_of_parent_and_child)
+{
+	static const char *const names[4] = { "main", "child_only", "spin_here", "puts" };
+	char *argv[] = { guest(), "fork", NULL };
+	struct map_facts parent, child;
+	int pid[2] = { 0, 0 };
+	struct result t;
+
+	run(translated(argv, "--perf-map"), NULL, 20, &t);
+	ASSERT_EQ(t.status, 3);
+	ASSERT_EQ(sscanf(t.out, "%d %d", &pid[0], &pid[1]), 2);
+	read_map(pid[0], names, &parent);
+	read_map(pid[1], names, &child);
+	ASSERT_GT(parent.lines, 100UL);
+	ASSERT_GT(child.lines, parent.lines / 2);	/* what it has from its parent */
+	ASSERT_TRUE(parent.found[0] && child.found[0]);
+	ASSERT_TRUE(child.found[1] && !parent.found[1]);
+	ASSERT_TRUE(!parent.found[2] && !child.found[2]);
+	result_free(&t);
+}
+
+TEST(log_of_one_range)
+{
+	unsigned long at = symbol_value("main"), end = at + 16;
+	char *argv[] = { guest(), NULL }, opt[64], *line;
+	unsigned int n = 0;
+	struct result t;
+
+	snprintf(opt, sizeof(opt), "--log-range=%lx-%lx", at, end);
+	run(translated(argv, opt), NULL, 20, &t);
+	ASSERT_EQ(t.status, 0);
+	for (line = strtok(t.err, "\n"); line; line = strtok(NULL, "\n"), n++) {
+		unsigned long pc, bytes;
+
+		if (sscanf(line, "tb 0x%lx bytes %lu", &pc, &bytes) != 2)
+			TEST_FAIL("'%.100s'", line);
+		if (pc >= end || pc + bytes <= at)
+			TEST_FAIL("0x%lx is not in %lx-%lx", pc, at, end);
+	}
+	ASSERT_GE(n, 1U);
+	ASSERT_LE(n, 16U);
+	result_free(&t);
+}
+
+TEST(log_range_that_is_none)
+{
+	static const char *const bad[] = { "--log-range=5", "--log-range=9-8", "--log-range=x-y",
+					   "--log-range=1-2z" };
+	char *argv[] = { guest(), NULL };
+	struct result t;
+
+	for (int i = 0; i < 4; i++) {
+		run(translated(argv, bad[i]), NULL, 20, &t);
+		ASSERT_EQ(t.status, 125);
+		one_line(&t);
+		result_free(&t);
+	}
+}
+
+/* A guest that spins, as gdb sees it. */
+TEST_LONG(gdb_finds_the_guest, 60)
+{
+	char *argv[] = { guest(), "spin", NULL }, **v = translated(argv, NULL);
+	unsigned long at = symbol_value("spin_here"), pc, block;
+	char script[PATH_SIZE], number[16], *say, *where;
+	char *gdb[] = { "gdb", "-q", "-nx", "-batch", "-p", number, "-ex", script,
+			"-ex", "codewp-symbols", "-ex", "codewp-where",
+			"-ex", "print/x (unsigned long)codewp_guest_pc($pc)", NULL };
+	int fds[2], status;
+	struct result t;
+	pid_t pid;
+	char c;
+
+	if (access("/usr/bin/gdb", X_OK))
+		SKIP("no gdb");
+	snprintf(script, sizeof(script), "source %s/../user/translator/codewp-gdb.py", tt.top);
+	ASSERT_EQ(pipe(fds), 0);
+	pid = fork();
+	ASSERT_GE(pid, 0);
+	if (!pid) {
+		dup2(fds[1], 1);
+		execv(v[0], v);
+		_exit(127);
+	}
+	ASSERT_EQ(read(fds[0], &c, 1), 1);	/* it runs */
+	usleep(300000);
+	snprintf(number, sizeof(number), "%d", pid);
+	run(gdb, NULL, 40, &t);
+	kill(pid, SIGKILL);
+	waitpid(pid, &status, 0);
+	say = t.out;
+	if (strcasestr(t.err, "ptrace: Operation not permitted"))
+		SKIP("gdb may not attach");
+	where = strstr(say, "guest pc 0x");
+	if (!where || sscanf(where, "guest pc 0x%lx", &pc) != 1)
+		TEST_FAIL("'%.200s' '%.200s'", say, t.err);
+	if (pc < at || pc > at + 64)
+		TEST_FAIL("0x%lx is not in spin_here at 0x%lx", pc, at);
+	ASSERT_TRUE(strstr(where, "spin_here"));
+	where = strstr(say, "block 0x");
+	ASSERT_TRUE(where && sscanf(where, "block 0x%lx", &block) == 1);
+	ASSERT_TRUE(block >= at && block <= pc);
+	where = strstr(say, "$1 = 0x");
+	ASSERT_TRUE(where && strtoul(where + 5, NULL, 16) == pc);
+	result_free(&t);
+}
+
+int main(int argc, char **argv)
+{
+	int status;
+
+	if (tt_setup(argv[0], "debug"))
+		return 1;
+	status = test_main(argc, argv);
+	tt_clean_up();
+	return status;
+}
