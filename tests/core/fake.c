@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <string.h>
 
+#include "debug.h"
 #include "fake.h"
 #include "test.h"
 
@@ -16,6 +17,7 @@ void (*fake_after_read)(void);
 
 struct codewp *the_ctx;
 bool log_on;
+bool perfmap_on;
 
 int mem_code_page(uint64_t gva, struct mem_code *mc)
 {
@@ -63,6 +65,11 @@ int guest_read(void *dst, uint64_t gva, size_t len)
 
 void stats_page(uint64_t page, enum stat_kind kind, uint64_t n)
 {
+}
+
+void perfmap_tb(const struct tb *tb)
+{
+	abort();	/* never on */
 }
 
 void log_tb(uint64_t pc, size_t guest_bytes, size_t insns, const void *host,
