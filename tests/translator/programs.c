@@ -343,6 +343,7 @@ static const char *const guest_prog[] = {
 	"mem_calls",
 	"proc_threads",
 	"proc_threads-static",
+	"sys_errors", "sys_seccomp", "sys_views",
 	"proc_fork",
 	"signals",
 	"signals_calls",

@@ -159,6 +159,9 @@ CASE(refuses_bad_programs)
 	CHECK_EQ(errno, EINVAL);
 	prog.len = 1;
 	CHECK_EQ(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &prog), -1);
+	CHECK_EQ(errno, EINVAL);
+	prog.filter = (void *)8;
+	CHECK_EQ(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &prog), -1);
 	CHECK_EQ(errno, EFAULT);
 	for (size_t i = 0; i < LEN(many); i++)
 		many[i] = (struct sock_filter)RET(SECCOMP_RET_ALLOW);
@@ -199,7 +202,9 @@ CASE(has_a_limit)
 		f[i] = (struct sock_filter)RET(SECCOMP_RET_ALLOW);
 	while (!install(0, f, LEN(f)))
 		n++;
-	printf("%d %s\n", n, strerrorname_np(errno));
+	/* How many depends on what the kernel makes of a filter. */
+	CHECK(n >= 2 && n <= 8);
+	printf("%s\n", strerrorname_np(errno));
 }
 
 static volatile siginfo_t seen;

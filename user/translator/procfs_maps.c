@@ -117,15 +117,16 @@ static unsigned long field(const char *fields, const char *name, size_t len)
 static void print_flags(struct procfs_text *out, const struct line *l, const char *s,
 			const char *end)
 {
-	char buf[16];
+	char buf[32];
 	int n = snprintf(buf, sizeof(buf), "VmFlags:%s%s%s%s", l->prot & PROT_READ ? " rd" : "",
 			 l->prot & PROT_WRITE ? " wr" : "", l->prot & PROT_EXEC ? " ex" : "",
 			 l->shared ? " sh" : "");
 
-	procfs_add(out, buf, n < (int)sizeof(buf) ? n : (int)sizeof(buf) - 1);
+	procfs_add(out, buf, n);
 	for (; s + 3 <= end; s += 3) {
 		if (!memcmp(s, " rd", 3) || !memcmp(s, " wr", 3) || !memcmp(s, " ex", 3) ||
-		    !memcmp(s, " sh", 3) || (!l->shared && !memcmp(s, " ms", 3)))
+		    !memcmp(s, " sh", 3) || !memcmp(s, " uw", 3) ||
+		    (!l->shared && !memcmp(s, " ms", 3)))
 			continue;
 		procfs_add(out, s, 3);
 	}

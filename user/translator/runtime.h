@@ -58,6 +58,7 @@ struct process {
 	uint32_t threads;	/* live ones */
 	bool vforked;		/* the memory is the parent's: no views are made */
 	struct fd_marks *marks;	/* fd.c */
+	struct seccomp *synced;	/* seccomp.c: what all threads got last, kept for good */
 };
 
 /* The guest's threads in this address space, vfork children included. */
@@ -145,12 +146,13 @@ _Noreturn void signal_die(int sig);
 void procfs_init(uint64_t sp);
 
 /*
- * The guest's seccomp filters: each thread's cpu->seccomp. clone and exit with
- * rt_lock held. save: a guarded descriptor, not close-on-exec, that holds them for
+ * The guest's seccomp filters: each thread's cpu->seccomp. clone, start (on the new
+ * thread) and exit with rt_lock held. save: a guarded descriptor, not close-on-exec, that holds them for
  * the program that the guest executes; -1: there are none; other -errno. load
  * closes it: 0 or -errno.
  */
 void seccomp_clone(struct cpu *cpu, const struct cpu *from);
+void seccomp_thread_start(struct cpu *cpu);
 void seccomp_thread_exit(struct cpu *cpu);
 int seccomp_save(struct cpu *cpu);
 int seccomp_load(struct cpu *cpu, int fd);

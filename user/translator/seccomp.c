@@ -65,9 +65,29 @@ static struct seccomp *get(struct seccomp *f)
 	return f;
 }
 
+static bool is_above(const struct seccomp *old, const struct seccomp *f)
+{
+	for (; f; f = f->prev)
+		if (f == old)
+			return true;
+	return !old;
+}
+
 void seccomp_clone(struct cpu *cpu, const struct cpu *from)
 {
 	cpu->seccomp = get(from->seccomp);
+}
+
+/* It was made before others got a filter, and was not among the threads then. */
+void seccomp_thread_start(struct cpu *cpu)
+{
+	struct seccomp *f = cpu->proc->synced;
+
+	if (!f || f == cpu->seccomp || !is_above(cpu->seccomp, f))
+		return;
+	f->refs++;
+	put(cpu->seccomp);
+	__atomic_store_n(&cpu->seccomp, f, __ATOMIC_RELEASE);
 }
 
 void seccomp_thread_exit(struct cpu *cpu)
@@ -367,14 +387,6 @@ static bool may_filter(void)
 	       data[0].effective & 1U << CAP_SYS_ADMIN;
 }
 
-static bool is_above(const struct seccomp *old, const struct seccomp *f)
-{
-	for (; f; f = f->prev)
-		if (f == old)
-			return true;
-	return !old;
-}
-
 /* Every thread of the process gets f. The id of one that cannot, or 0. */
 static long synchronise(struct cpu *cpu, struct seccomp *f)
 {
@@ -390,6 +402,8 @@ static long synchronise(struct cpu *cpu, struct seccomp *f)
 		put(c->seccomp);
 		__atomic_store_n(&c->seccomp, f, __ATOMIC_RELEASE);
 	}
+	f->refs++;
+	cpu->proc->synced = f;
 	return 0;
 }
 
@@ -408,6 +422,9 @@ static struct seccomp *make(uint64_t prog_at, long *err)
 		return NULL;
 	*err = -EACCES;
 	if (!may_filter())
+		return NULL;
+	*err = -EINVAL;
+	if (!prog.filter)
 		return NULL;
 	*err = -ENOMEM;
 	f = malloc(sizeof(*f) + prog.len * sizeof(*f->insn));

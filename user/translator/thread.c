@@ -200,6 +200,7 @@ void thread_entry(struct cpu *cpu, const void *xsave)
 	rt_lock();
 	cpu->tid = raw_syscall(SYS_gettid, 0, 0, 0, 0, 0, 0);
 	__ctype_init();
+	seccomp_thread_start(cpu);
 	fd_open_begin();
 	if (!err)
 		err = core_thread_init(cpu);
