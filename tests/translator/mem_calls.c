@@ -753,7 +753,7 @@ CASE(map_storm)
 	stop_threads = 0;
 	for (int i = 0; i < 3; i++)
 		CHECK(!pthread_create(&t[i], NULL, churn, NULL));
-	for (uint32_t i = 0; i < 20000; i++)
+	for (uint32_t i = 0; i < 4000; i++)
 		put_and_run(p + 16 * (i % 200), i);
 	stop_threads = 1;
 	for (int i = 0; i < 3; i++)
