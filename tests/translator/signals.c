@@ -677,24 +677,91 @@ CASE(killed_children)
 
 CASE(stop_and_continue)
 {
-	int status, pid = fork();
+	static const int sigs[] = { SIGSTOP, SIGTSTP, SIGTTIN };
 
-	if (!pid) {
+	for (int i = 0; i < 3; i++) {
+		int status, pid, p[2];
+		char c;
+
 		fresh();
-		raise(SIGSTOP);
-		raise(SIGTSTP);
-		_exit(5);
-	}
-	for (int i = 0; i < 2; i++) {
+		CHECK(!pipe(p));
+		pid = fork();
+		if (!pid) {
+			/* not orphaned: our parent is in another group of the session */
+			setpgid(0, 0);
+			on(SIGTSTP, note, SA_RESETHAND);
+			if (sigs[i] == SIGTSTP)
+				raise(SIGTSTP);
+			raise(sigs[i]);
+			_exit(read(p[0], &c, 1) == 1 ? 5 : 6);
+		}
 		CHECK_EQ(waitpid(pid, &status, WUNTRACED), pid);
 		CHECK(WIFSTOPPED(status));
 		printf("stopped by %d\n", WSTOPSIG(status));
 		kill(pid, SIGCONT);
 		CHECK_EQ(waitpid(pid, &status, WCONTINUED), pid);
 		CHECK(WIFCONTINUED(status));
+		CHECK_EQ(write(p[1], "x", 1), 1);
+		CHECK_EQ(waitpid(pid, &status, 0), pid);
+		CHECK_EQ(WEXITSTATUS(status), 5);
+		close(p[0]);
+		close(p[1]);
 	}
+}
+
+/* Stopped in the middle of a call that is not begun again, but gone on with. */
+CASE(stopped_while_it_sleeps)
+{
+	struct timespec ts = { 0, 300000000 };
+	int status, pid;
+
+	fresh();
+	fflush(stdout);
+	pid = fork();
+	if (!pid) {
+		double t = seconds_now();
+
+		on(SIGUSR1, note, SA_RESTART);
+		if (nanosleep(&ts, NULL) || seconds_now() - t < 0.29)
+			_exit(1);
+		_exit(0);
+	}
+	ts.tv_nsec = 50000000;
+	nanosleep(&ts, NULL);
+	kill(pid, SIGSTOP);
+	CHECK_EQ(waitpid(pid, &status, WUNTRACED), pid);
+	CHECK(WIFSTOPPED(status));
+	kill(pid, SIGCONT);
 	CHECK_EQ(waitpid(pid, &status, 0), pid);
-	CHECK_EQ(WEXITSTATUS(status), 5);
+	CHECK_EQ(status, 0);
+}
+
+/* The same, and a handler besides: then it ends. */
+CASE(stopped_and_interrupted)
+{
+	int status, pid;
+
+	fresh();
+	count = 0;
+	fflush(stdout);
+	for (int i = 0; i < 5; i++) {
+		struct timespec ts = { 5, 0 };
+
+		pid = fork();
+		if (!pid) {
+			on(SIGUSR1, note, SA_RESTART);
+			_exit(nanosleep(&ts, NULL) == -1 && errno == EINTR && count == 1 ? 0 : 1);
+		}
+		ts = (struct timespec){ 0, 50000000 };
+		nanosleep(&ts, NULL);
+		kill(pid, SIGSTOP);
+		CHECK_EQ(waitpid(pid, &status, WUNTRACED), pid);
+		CHECK(WIFSTOPPED(status));
+		kill(pid, SIGUSR1);
+		kill(pid, SIGCONT);
+		CHECK_EQ(waitpid(pid, &status, 0), pid);
+		CHECK_EQ(status, 0);
+	}
 }
 
 CASE(dies_blocked_fault)
