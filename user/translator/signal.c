@@ -244,6 +244,18 @@ static void requeue(int sig, const siginfo_t *info)
 		    raw_syscall(SYS_gettid, 0, 0, 0, 0, 0, 0), sig, (long)info, 0, 0);
 }
 
+/*
+ * To the process. Only its first thread may say what kill() and the kernel say; of
+ * another one the sender is taken to be this process.
+ */
+static void pass_on(int sig, const siginfo_t *info)
+{
+	long pid = raw_syscall(SYS_getpid, 0, 0, 0, 0, 0, 0);
+
+	if (raw_syscall(SYS_rt_sigqueueinfo, pid, sig, (long)info, 0, 0, 0))
+		raw_syscall(SYS_kill, pid, sig, 0, 0, 0, 0);
+}
+
 /**
  * signal_thread_exit() - the thread gives up its part
  *
@@ -255,8 +267,7 @@ void signal_thread_exit(struct cpu *cpu)
 	uint64_t async = cpu->sig_pending & ~SYNC_SIGNALS;
 
 	if (cpu == this_cpu() && async && cpu->sig_info.si_code != SI_TKILL)
-		raw_syscall(SYS_rt_sigqueueinfo, raw_syscall(SYS_getpid, 0, 0, 0, 0, 0, 0),
-			    __builtin_ctzl(async) + 1, (long)&cpu->sig_info, 0, 0, 0);
+		pass_on(__builtin_ctzl(async) + 1, &cpu->sig_info);
 	cpu->sig_pending = 0;
 	if (!--cpu->sighand->refs && cpu->sighand != &first_sighand)
 		free(cpu->sighand);
@@ -401,7 +412,8 @@ static bool sent_sync(struct cpu *cpu, int sig, const siginfo_t *info)
 		return false;
 	*sig_sync_info(cpu, sig) = *info;
 	if (mask & SIG_BIT(sig)) {
-		cpu->sig_held |= SIG_BIT(sig);
+		/* Another thread may be ignoring it: forget_held() */
+		__atomic_or_fetch(&cpu->sig_held, SIG_BIT(sig), __ATOMIC_RELAXED);
 		return false;
 	}
 	return true;
@@ -659,7 +671,6 @@ static void describe_fault(struct cpu *cpu)
 	bool kernel = cpu->fault_code == SI_KERNEL;
 
 	*info = (siginfo_t){ .si_signo = cpu->fault_sig, .si_code = cpu->fault_code };
-	cpu->fault_rf = 0;
 	info->si_addr = (void *)cpu->fault_addr;
 	cpu->sig_err = 0;
 	switch (cpu->fault_sig) {
@@ -686,12 +697,15 @@ static void describe_fault(struct cpu *cpu)
  *
  * As natively, a handler that is blocked or ignored does not help. A signal that
  * was queued before is delivered before: the instruction will fault again. (A
- * breakpoint has been executed already.)
+ * breakpoint, or a call that a filter traps, has been executed already.)
  */
 void signal_fault(struct cpu *cpu)
 {
-	if (cpu->sig_pending && cpu->fault_sig != SIGTRAP) {
+	bool executed = cpu->fault_sig == SIGTRAP || cpu->fault_sig == SIGSYS;
+
+	if (cpu->sig_pending && !executed) {
 		cpu->fault_raised = false;
+		cpu->fault_rf = 0;
 		signal_deliver(cpu);
 		return;
 	}
@@ -699,5 +713,6 @@ void signal_fault(struct cpu *cpu)
 		describe_fault(cpu);
 	cpu->fault_raised = false;
 	cpu->regs.rflags |= cpu->fault_rf;	/* the way out of the cache has lost it */
+	cpu->fault_rf = 0;
 	sig_force(cpu, cpu->fault_sig, &cpu->fault_info);
 }
