@@ -2,8 +2,9 @@
 /*
  * --log: one line per translated block, to a file or to stderr.
  *
- * Owns the log's descriptor and buffer. Called with the runtime's %fs, by the
- * guest's thread.
+ * And the runtime's own lines on the original stderr, with the two ways to end
+ * that go with one. Owns the log's descriptor and buffer, which rt_lock guards.
+ * Runs with the runtime's %fs.
  */
 #include "fd.h"
 #include "core.h"
@@ -113,13 +114,13 @@ void say(const char *fmt, ...)
 		return;
 }
 
-static _Noreturn void end_unsupported(void)
+static _Noreturn void end_unsupported(const struct cpu *cpu)
 {
-	if (rt.stats && !rt.exiting) {
-		rt.exiting = true;
-		stats_print(rt.stderr_fd);
-	}
-	log_close();
+	if (!rt_lock_mine())
+		rt_lock();
+	/* A child of vfork shares all this with its parent, which goes on. */
+	if (!cpu->proc->vforked)
+		runtime_end();
 	_exit(EXIT_UNSUPPORTED);
 }
 
@@ -137,7 +138,7 @@ void unsupported(struct cpu *cpu, const char *fmt, ...)
 	vsnprintf(what, sizeof(what), fmt, ap);
 	va_end(ap);
 	say("%s: %s at 0x%lx is not supported", rt.program, what, cpu->regs.rip);
-	end_unsupported();
+	end_unsupported(cpu);
 }
 
 /**
