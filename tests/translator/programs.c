@@ -340,6 +340,7 @@ static const char *const guest_prog[] = {
 	"smc_flow",
 	"smc_flow-dynamic",
 	"smc_syscalls",
+	"smc_threads",
 	"mem_calls",
 	"proc_threads",
 	"proc_threads-static",

@@ -18,7 +18,7 @@
 
 /* What happened, as text: compared as a whole. */
 static char story[65536];
-static size_t told;
+static size_t told, matched;
 
 static void tell(const char *fmt, ...)
 {
@@ -118,24 +118,25 @@ static void open_scene(struct scene *s, char *const argv[])
 	ASSERT_EQ(read(s->reports, &s->job, sizeof(s->job)), (ssize_t)sizeof(s->job));
 }
 
-/* Wait for the text on the terminal; tell all that came. */
+/* Wait for the text on the terminal, behind the last one; tell all that came. */
 static void until(struct scene *s, const char *text)
 {
 	const char *scale = getenv("TEST_SCALE");
 	struct pollfd pf = { .fd = s->master, .events = POLLIN };
-	size_t from = told;
+	char *at;
 
-	while (!strstr(story + from, text)) {
+	while (!(at = strstr(story + matched, text))) {
 		ssize_t n;
 
 		if (poll(&pf, 1, 10000 * (scale ? atoi(scale) : 1)) <= 0)
-			TEST_FAIL("no '%s' came: '%.300s'", text, story + from);
+			TEST_FAIL("no '%s' came: '%.300s'", text, story + matched);
 		n = read(s->master, story + told, sizeof(story) - told - 1);
 		if (n <= 0)
-			TEST_FAIL("the terminal ended before '%s': '%.300s'", text, story + from);
+			TEST_FAIL("the terminal ended before '%s': '%.300s'", text, story + matched);
 		told += n;
 		story[told] = 0;
 	}
+	matched = at + strlen(text) - story;
 }
 
 static void types(struct scene *s, const char *keys)
@@ -182,7 +183,7 @@ static void play(char *const argv[], void (*plot)(struct scene *s))
 	close_scene(&s);
 	strcpy(native, story);
 	memset(story, 0, sizeof(story));
-	told = 0;
+	told = matched = 0;
 	open_scene(&s, translated(argv, NULL));
 	plot(&s);
 	close_scene(&s);
