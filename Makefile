@@ -52,7 +52,7 @@ $(BUILD)/obj/%.o: %.S
 # What set-up installs decides how things are built (pkg-config, kernel headers),
 # so each of these goes through set-up first and reads the makefiles again after.
 
-.PHONY: setup built demo test run-tests vm bench
+.PHONY: setup built demo test run-tests vm bench bench-programs
 MAKE_ALL = $(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
 
 setup:
@@ -80,6 +80,11 @@ vm: built
 bench: built
 	$(Q)$(MAKE_ALL) $(BENCHES)
 	$(Q)tests/bench/run $(BENCHES)
+
+# Real programs beside other translators; takes a while, and is not part of bench.
+bench-programs: built
+	$(Q)$(MAKE_ALL) test-programs
+	$(Q)tests/bench/programs
 
 clean:
 	$(Q)rm -rf $(BUILD)
