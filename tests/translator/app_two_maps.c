@@ -7,6 +7,7 @@
  */
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -117,7 +118,7 @@ static void *runs(void *arg)
 {
 	for (unsigned int i = 1; i <= ROUNDS; i++) {
 		while (version < i)
-			;
+			sched_yield();
 		serialise();
 		REQUIRE(call(shared.x + 128) == i);
 		seen++;
@@ -137,7 +138,7 @@ static void threads(void)
 		put(shared.w + 128, i);
 		version = i;
 		while (seen < 2 * i)
-			;
+			sched_yield();
 	}
 	for (int i = 0; i < 2; i++)
 		pthread_join(t[i], NULL);

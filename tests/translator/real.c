@@ -10,9 +10,8 @@
  *
  *	needs: PROGRAM-OR-PATH...	skip without (a path may be a pattern)
  *	seconds: N			time limit of one run, times TEST_SCALE; 30
- *	where: BACKEND...		default: uffd mprotect
- *	vm: PATH...			files and folders of this machine that the VM
- *					needs for it
+ *	where: BACKEND...		default: uffd mprotect; what kmod needs in the VM
+ *					is listed in vm-files
  *
  * Both runs have the same working directory, empty and new, and the same
  * environment: $REAL the folder of the cases, $GUESTS the folder of the guest

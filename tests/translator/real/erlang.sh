@@ -3,7 +3,6 @@
 # needs: erl
 # seconds: 120
 # where: uffd mprotect kmod
-# vm: /usr/lib/erlang /usr/bin/erl
 # Erlang's JIT maps one memfd twice; other translators crash on it.
 exec erl +S 2:2 -noinput -noshell -eval '
 F = fun F(N) when N < 2 -> N; F(N) -> F(N - 1) + F(N - 2) end,

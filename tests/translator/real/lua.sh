@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: GPL-2.0 OR MIT
 # needs: lua5.4 luajit
 # where: uffd mprotect kmod
-# vm: /usr/bin/lua5.4 /usr/bin/luajit
 for l in lua5.4 luajit 'luajit -joff' 'luajit -O1 -Ohotloop=2 -Ohotexit=1'; do
 	echo "$l"; $l "$REAL/../data/work.lua" "$WORDS"
 done
