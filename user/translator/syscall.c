@@ -156,8 +156,12 @@ long sys_pass(struct cpu *cpu, const struct sys_entry *e, long args[6])
 /* New descriptors whose numbers the guest cannot have: as if there were none. */
 static long check_new(const struct sys_entry *e, const long args[6], long ret)
 {
-	if (e->new_fd)
-		return fd_made(ret);
+	if (e->new_fd) {
+		ret = fd_made(ret);
+		if (ret >= 0 && e - sys_table == SYS_pidfd_getfd)
+			procfs_received(ret);
+		return ret;
+	}
 	for (int i = 0; i < 6 && ret >= 0 && e->arg[i].kind != A_END; i++) {
 		int fds[2];
 
