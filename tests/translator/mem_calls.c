@@ -597,6 +597,33 @@ CASE(fork_shared_code)
 	CHECK_EQ(run1(p, 0), 399);
 }
 
+/* One runs in circles, without a system call, until the other writes new code. */
+CASE(fork_patch_spinning)
+{
+	uint8_t *p = mmap(NULL, PAGE, RWX, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	CHECK(p != MAP_FAILED);
+	for (uint32_t i = 0; i < 5; i++) {
+		uint64_t n = 0;
+		pid_t pid;
+
+		put_and_run(p, i);
+		pid = fork();
+		CHECK(pid >= 0);
+		if (!pid) {
+			usleep(50000);
+			/* mov $imm: the byte is the lowest of the immediate */
+			p[1] = i + 100;
+			_exit(0);
+		}
+		while (run1(p, 0) == i)
+			n++;
+		CHECK(n > 0);
+		CHECK_EQ(run1(p, 0), i + 100);
+		wait_for(pid);
+	}
+}
+
 CASE(fork_advice)
 {
 	uint8_t *p = anon(6, RWX, 0);

@@ -117,6 +117,7 @@ int mem_add_foreign(uint64_t start, uint64_t end, int prot, const char *name);
 bool mem_promote_eager(uint64_t len);
 int mem_promote(uint64_t start, uint64_t end);
 int mem_promote_around(const struct region *r, uint64_t gva);
+bool mem_may_make_views(void);
 bool mem_may_promote(const struct region *r);
 
 /*

@@ -247,6 +247,10 @@ int mem_fork_child(void)
 
 	frozen = false;
 	kwrite_thaw();
+	/* Calls of threads that are not here will not write. */
+	for (struct cpu *c = all_cpus; c; c = c->next)
+		if (c != this_cpu())
+			c->kwrites = 0;
 	err = map_reserve(4);
 	if (!err) {
 		forget_dontfork();

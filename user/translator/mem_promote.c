@@ -75,10 +75,20 @@ bool mem_promote_eager(uint64_t len)
 	return len <= (mem_overcommit_never ? PROMOTE_WHOLE : PROMOTE_EAGER);
 }
 
+/*
+ * In a child of vfork no view is made: the memory is its parent's, too, but the
+ * descriptors are not.
+ */
+bool mem_may_make_views(void)
+{
+	const struct process *proc = this_cpu()->proc;
+
+	return !proc || !proc->vforked;
+}
+
 bool mem_may_promote(const struct region *r)
 {
-	/* In a child of vfork nothing is made that its parent would have to know. */
-	return r->kind == R_ANON && !r->no_view && !(this_cpu()->proc && this_cpu()->proc->vforked);
+	return r->kind == R_ANON && !r->no_view && mem_may_make_views();
 }
 
 /**

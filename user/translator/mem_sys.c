@@ -297,7 +297,9 @@ long mem_mmap(uint64_t addr, uint64_t len, int prot, int flags, int fd, uint64_t
 		ret = check_shm(len, prot, flags, fd, off);
 		if (ret < 0)
 			return ret;
-		if (anon)
+		if (!mem_may_make_views())
+			err = -EPERM;
+		else if (anon)
 			err = view_shm_anon(len, &r.mv);
 		else
 			err = view_shm_get(fd, off, len, &r.mv);
@@ -306,7 +308,7 @@ long mem_mmap(uint64_t addr, uint64_t len, int prot, int flags, int fd, uint64_t
 			r.dev = r.mv->dev;
 			r.ino = r.mv->ino;
 			r.voff = anon ? 0 : off - r.mv->file_off;
-		} else if (anon) {
+		} else if (anon && err != -EPERM) {
 			return -ENOMEM;
 		} else {
 			/* Writes to it are seen by nobody: not by its views, if any. */

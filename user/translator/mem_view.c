@@ -67,12 +67,6 @@ struct codewp_view *mem_base_view(void)
 	return base;
 }
 
-void mem_for_each_view(void (*fn)(struct codewp_view *view, void *arg), void *arg)
-{
-	if (base)
-		fn(base, arg);
-}
-
 static int new_memfd(const char *name, uint64_t len)
 {
 	int fd, err;

@@ -503,6 +503,8 @@ int smc_thread_init(struct cpu *cpu)
 	if (codewp_backend_info(the_ctx)->backend == CODEWP_KMOD) {
 		opts.raw_handler = (void *)core_upcall;
 		opts.raw_arg = (uint64_t)cpu;
+		/* What other processes write interrupts chained blocks. */
+		opts.kick = mem_base_view();
 	} else {
 		opts.fn = smc_signal;
 		opts.arg = cpu;

@@ -309,7 +309,6 @@ uint64_t mem_page_gva(uint64_t page);
  * the start; another one in the child of a fork.
  */
 struct codewp_view *mem_base_view(void);
-void mem_for_each_view(void (*fn)(struct codewp_view *view, void *arg), void *arg);
 /*
  * A fault on guest memory out of the code cache: does the map allow the access
  * now? (Another thread was changing the mapping.) Takes rt_lock.
