@@ -23,6 +23,7 @@
 
 #include "core.h"
 #include "raw_syscall.h"
+#include "runtime.h"
 
 static uint8_t *code_start, *code_next, *code_end;
 static uint8_t *meta_start, *meta_next, *meta_end;
@@ -156,10 +157,14 @@ static void drop_tb(struct tb *tb, void *unused)
 		codemap_invalidate_tb(the_map, &tb->cm);
 }
 
-/* Has its task ended without leaving? A child of vfork can be killed anywhere. */
+/*
+ * Has its task ended without leaving? A process that shares our memory can be
+ * killed anywhere. (That of vfork is its parent's to take back.)
+ */
 static bool gone(const struct cpu *cpu)
 {
-	return cpu->tid && raw_syscall(SYS_tkill, cpu->tid, 0, 0, 0, 0, 0) == -ESRCH;
+	return cpu->proc && cpu->proc->vforked && !cpu->vfork && cpu->tid &&
+	       raw_syscall(SYS_tkill, cpu->tid, 0, 0, 0, 0, 0) == -ESRCH;
 }
 
 static void wait_until_left(const struct cpu *cpu, uint64_t now)

@@ -31,6 +31,8 @@ static long host_fork(const struct clone_args *args)
 
 	/* The child goes on where we are, and with our TLS. */
 	c.flags &= ~(uint64_t)(CLONE_SETTLS | CLONE_VFORK);
+	/* The kernel would write the id where the parent's view still is. */
+	c.flags &= ~(uint64_t)CLONE_CHILD_SETTID;
 	c.stack = 0;
 	c.stack_size = 0;
 	if (!clone_is_old(&c))
@@ -69,6 +71,8 @@ static void child(struct cpu *cpu, const struct clone_args *args, bool alone)
 	perfmap_fork_child();
 	signal_fork_child(cpu, args->flags);
 
+	if (args->flags & CLONE_CHILD_SETTID)
+		guest_write(args->child_tid, &cpu->tid, sizeof(cpu->tid));
 	if (args->stack)
 		cpu->regs.r[4] = args->stack + args->stack_size;
 	if (args->flags & CLONE_SETTLS)

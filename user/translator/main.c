@@ -58,6 +58,9 @@ int runtime_stderr(void)
 
 void runtime_end(void)
 {
+	/* A child of vfork: all of it is its parent's. */
+	if (this_cpu()->proc && this_cpu()->proc->vforked)
+		return;
 	if (rt.stats && !rt.exiting)
 		stats_print(rt.stderr_fd);
 	rt.exiting = true;
