@@ -22,14 +22,14 @@ bool perfmap_on;
 int mem_code_page(uint64_t gva, struct mem_code *mc)
 {
 	*mc = (struct mem_code){ .class = gva < 4096 ? MEM_NONE : fake_class,
-				 .page = gva >> 12, .gen = fake_gen,
+				 .page = gva >> 12, .gen = mem_page_gen(NULL, gva >> 12),
 				 .fault_code = SEGV_MAPERR };
 	return 0;
 }
 
 uint32_t mem_page_gen(void *unused, uint64_t page)
 {
-	return fake_gen;
+	return __atomic_load_n(&fake_gen, __ATOMIC_ACQUIRE);
 }
 
 void *mem_alias(uint64_t gva, size_t len)
@@ -122,19 +122,6 @@ int codewp_thread_register(struct codewp *ctx, struct codewp_thread **thread,
 struct codewp_area *codewp_thread_area(struct codewp_thread *thread)
 {
 	return NULL;
-}
-
-void rt_lock(void)
-{
-}
-
-void rt_unlock(void)
-{
-}
-
-bool rt_lock_mine(void)
-{
-	return true;
 }
 
 void fake_start(const struct core_opts *opts)

@@ -3,9 +3,9 @@
 # The translator's core in a process of its own, over a runtime that is only
 # memory as it is (fake.c). Static, so that it is near its code cache.
 
-CORE_TEST := $(BUILD)/host-tests/core/state
+CORE_TEST := $(addprefix $(BUILD)/host-tests/core/,state threads)
 CORE_OBJS := $(patsubst %,$(BUILD)/obj/user/translator/%.o,block cache check \
-		decode dispatch emit enter smc translate)
+		decode dispatch emit enter lock smc translate)
 TESTS_HOST += $(CORE_TEST)
 
 $(BUILD)/obj/tests/core/%.o: CFLAGS += -Iuser/translator -fno-stack-protector \
@@ -14,7 +14,8 @@ $(BUILD)/obj/tests/core/%.o: CFLAGS += -Iuser/translator -fno-stack-protector \
 # Named here as well, since tests/core is read before tests/lib.
 TEST_LIB := $(BUILD)/obj/tests/lib/test.o
 
-$(CORE_TEST): $(BUILD)/obj/tests/core/state.o $(BUILD)/obj/tests/core/snippets.o \
+$(BUILD)/host-tests/core/state: $(BUILD)/obj/tests/core/snippets.o
+$(CORE_TEST): $(BUILD)/host-tests/core/%: $(BUILD)/obj/tests/core/%.o \
 		$(BUILD)/obj/tests/core/fake.o $(CORE_OBJS) $(TEST_LIB) \
 		$(BUILD)/lib/libcodewp-codemap.a $(BUILD)/lib/libzydis.a
 	$(call msg,LD,$@)
