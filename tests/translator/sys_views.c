@@ -9,7 +9,10 @@
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
+#include <linux/fiemap.h>
+#include <linux/fs.h>
 #include <sys/auxv.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -519,4 +522,32 @@ CASE(prctl_auxv)
 		if (aux[i * 2] != AT_HWCAP)
 			CHECK_EQ(aux[i * 2 + 1], getauxval(aux[i * 2]));
 	printf("%s\n", n > 100 ? "there" : "short");
+}
+
+/* An ioctl whose structure reaches into a page that has code. */
+CASE(driver_writes_beside_code)
+{
+	uint8_t *p = place_get(PLACE_ANON, 2);
+	struct fiemap *f = (struct fiemap *)(p + PAGE - sizeof(*f));
+	int fd = temp_file(0);
+
+	CHECK_EQ(write(fd, text, 3 * PAGE), 3 * PAGE);
+	for (int i = 0; i < 5; i++) {
+		put_ret_imm(p + PAGE, i);
+		CHECK_EQ(run1(p + PAGE, 0), i);
+		put_ret_imm(p + PAGE + 2000, i + 1);
+		CHECK_EQ(run1(p + PAGE + 2000, 0), i + 1);
+		*f = (struct fiemap){
+			.fm_length = ~0UL, .fm_flags = FIEMAP_FLAG_SYNC, .fm_extent_count = 20,
+		};
+		if (ioctl(fd, FS_IOC_FIEMAP, f)) {
+			printf("%s\n", strerrorname_np(errno));
+			return;
+		}
+		CHECK(f->fm_mapped_extents);
+		CHECK_EQ(f->fm_extents[0].fe_logical, 0);
+		CHECK(f->fm_extents[0].fe_length >= PAGE);
+		CHECK_EQ(run1(p + PAGE + 2000, 0), i + 1);
+	}
+	printf("written\n");
 }
