@@ -250,7 +250,7 @@ uint32_t busy_loop(long rounds);
 extern const uint8_t busy_loop_first[], busy_loop_last[], preempted[];
 extern volatile long preemptions;
 volatile long preemptions;
-static volatile int running;
+static volatile int started, ended;
 
 static void preempt(int sig, siginfo_t *info, void *arg)
 {
@@ -270,9 +270,11 @@ static void *busy_thread(void *arg)
 	uint32_t sum;
 
 	CHECK(!sigaltstack(&ss, NULL));
-	__atomic_add_fetch(&running, 1, __ATOMIC_RELAXED);
-	sum = busy_loop((long)arg);
-	__atomic_sub_fetch(&running, 1, __ATOMIC_RELAXED);
+	__atomic_add_fetch(&started, 1, __ATOMIC_RELAXED);
+	do
+		sum = busy_loop((long)arg);
+	while (!preemptions);
+	__atomic_add_fetch(&ended, 1, __ATOMIC_RELAXED);
 	return (void *)(unsigned long)sum;
 }
 
@@ -286,11 +288,13 @@ CASE(preemption)
 	fresh();
 	on(SIGURG, preempt, SA_ONSTACK | SA_RESTART);
 	preemptions = 0;
+	started = 0;
+	ended = 0;
 	for (int i = 0; i < 2; i++)
 		start(&t[i], busy_thread, (void *)rounds);
-	while (running < 2)
+	while (started < 2)
 		sched_yield();
-	while (running == 2) {
+	while (!ended) {
 		const struct timespec ts = { 0, 200000 };
 
 		pthread_kill(t[0], SIGURG);
