@@ -272,7 +272,7 @@ static uint64_t build_stack(const struct image *prog, const struct image *interp
 	uint64_t sp, random[2], execfn, platform, *p, *strings, bytes = 0;
 	struct rlimit lim;
 	Elf64_auxv_t aux[32];
-	uint64_t top = PAGE_DOWN(__builtin_frame_address(0)) - STACK_GAP, low;
+	uint64_t top = PAGE_DOWN(__builtin_frame_address(0)) - STACK_GAP, low, end;
 	int prot = PROT_READ | PROT_WRITE;
 
 	for (size_t i = 0; i < argc; i++)
@@ -280,18 +280,20 @@ static uint64_t build_stack(const struct image *prog, const struct image *interp
 	for (size_t i = 0; i < envc; i++)
 		bytes += strlen(envp[i]) + 1;
 	/*
-	 * The kernel lets the stack grow down to here. What is above the guest's
-	 * first frame (our own start, and what execve put there) is also its: a
-	 * program may look at its command line.
+	 * What is above the guest's first frame (our own start, and what execve put
+	 * there, the file's name and a word last) is also its: a program may look at
+	 * its command line, and takes the end less the limit for the place that the
+	 * kernel lets the stack grow down to, as it is.
 	 */
 	if (getrlimit(RLIMIT_STACK, &lim) || lim.rlim_cur > 1UL << 30)
 		lim.rlim_cur = 1UL << 30;
 	if (bytes + (1UL << 20) > lim.rlim_cur)
 		bad(126, "%s", strerror(E2BIG));
-	low = PAGE_DOWN(top - lim.rlim_cur);
+	end = PAGE_UP(getauxval(AT_EXECFN) + strlen((char *)getauxval(AT_EXECFN)) + 9);
+	low = PAGE_DOWN(end - lim.rlim_cur);
 	if (prog->exec_stack || mem_read_implies_exec)
 		prot |= PROT_EXEC;
-	if (mem_add_stack(low, top, prot))
+	if (mem_add_stack(low, end, prot))
 		bad(126, "%s", strerror(ENOMEM));
 
 	strings = malloc((argc + envc + 1) * sizeof(*strings));
