@@ -64,6 +64,7 @@
 #define SCR_INDIRECT	0
 #define SCR_LOOKUP_RCX	1
 #define SCR_LOOKUP_RDX	2
+#define SCR_LOOKUP_TARGET 3
 #define SCR_ADDR	4
 #define SCR_ADDR2	5
 #define SCR_REPLAY	6

@@ -79,6 +79,12 @@ leave:
  * flag changes on the way to a hit: the comparison is ~pc + target + 1, looked
  * at with jrcxz.
  */
+	/*
+	 * Behind all other code (an orphan section), so that smc.c can count it to
+	 * the code range: a kick here would else be lost. The upcall changes
+	 * CPU_TARGET; hence a slot of its own.
+	 */
+	.section .text_lookup, "ax", @progbits
 	.globl	core_lookup
 	.p2align 6
 core_lookup:
@@ -99,10 +105,11 @@ core_lookup:
 2:	movq	8(%rdx), %rcx
 	movq	%gs:CPU_SCR(SCR_INDIRECT), %rax
 	movq	%gs:CPU_SCR(SCR_LOOKUP_RDX), %rdx
-	movq	%rcx, %gs:CPU_TARGET
+	movq	%rcx, %gs:CPU_SCR(SCR_LOOKUP_TARGET)
 	movq	%gs:CPU_SCR(SCR_LOOKUP_RCX), %rcx
-	jmp	*%gs:CPU_TARGET
+	jmp	*%gs:CPU_SCR(SCR_LOOKUP_TARGET)
 
+	.text
 lookup_miss:
 	movq	%rax, %gs:CPU_RIP
 	movq	%gs:CPU_SCR(SCR_LOOKUP_RCX), %rcx

@@ -503,8 +503,13 @@ int smc_thread_init(struct cpu *cpu)
 	if (codewp_backend_info(the_ctx)->backend == CODEWP_KMOD) {
 		opts.raw_handler = (void *)core_upcall;
 		opts.raw_arg = (uint64_t)cpu;
-		/* What other processes write interrupts chained blocks. */
+		/*
+		 * What other processes write interrupts chained blocks, and the
+		 * lookup between two of them, which lies behind all other code.
+		 */
 		opts.kick = mem_base_view();
+		if ((uint64_t)core_lookup < opts.code_start)
+			opts.code_start = (uint64_t)core_lookup;
 	} else {
 		opts.fn = smc_signal;
 		opts.arg = cpu;
