@@ -531,6 +531,14 @@ static void drop_any(struct tb *tb, void *unused)
 		}
 }
 
+/* Of a code map that is not used any more. */
+static void jc_forget(struct cpu *cpu)
+{
+	if (cpu->jc.e)
+		munmap(cpu->jc.e, (cpu->jc.mask + 1) * sizeof(*cpu->jc.e));
+	cpu->jc.e = NULL;
+}
+
 void core_fork_child(struct cpu *cpu, bool alone)
 {
 	int err = 0;
@@ -545,7 +553,8 @@ void core_fork_child(struct cpu *cpu, bool alone)
 		c->run_depth = 0;
 		/* The parent's, with locks that nobody here will give back. */
 		c->thread = NULL;
-		c->jc.e = NULL;
+		if (!alone)
+			jc_forget(c);
 	}
 	cuts = 0;
 	cpu->last_tb = NULL;
@@ -554,6 +563,7 @@ void core_fork_child(struct cpu *cpu, bool alone)
 		cache_for_each_tb(drop_any, NULL);
 	} else {
 		cache_reset();
+		jc_forget(cpu);
 		err = core_new_map();
 		if (!err)
 			err = codemap_jc_attach(the_map, &cpu->jc, JC_BITS);
