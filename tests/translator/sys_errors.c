@@ -31,7 +31,8 @@ static void try(const char *name, long nr, long a, long b, long c, long d, long 
 		printf("%s: %s\n", name, ret ? "done" : "0");
 }
 
-#define TRY(call, ...)	try(#call "(" #__VA_ARGS__ ")", SYS_##call, ARGS(__VA_ARGS__, 0, 0, 0, 0, 0, 0))
+#define TRY(call, ...)						\
+	try(#call "(" #__VA_ARGS__ ")", SYS_##call, ARGS(__VA_ARGS__, 0, 0, 0, 0, 0, 0))
 #define ARGS(a, b, c, d, e, f, ...)	(long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f)
 
 static void prepare(void)
