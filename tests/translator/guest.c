@@ -2,8 +2,7 @@
 /*
  * main() of every guest program, and the places where code can live.
  *
- * Runs one case per process. Single-threaded, installs no signal handler,
- * starts no process: all of that is beyond what it may ask of a translator.
+ * Runs one case per process, or all.
  */
 #include <fcntl.h>
 #include <stdarg.h>

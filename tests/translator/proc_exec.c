@@ -25,6 +25,7 @@ static void clean_up(void)
 	char cmd[100];
 
 	snprintf(cmd, sizeof(cmd), "rm -rf %s", dir);
+	CHECK(!chdir("/"));
 	if (system(cmd))
 		printf("not cleaned up\n");
 }
@@ -283,7 +284,12 @@ CASE(scripts)
 	RUN("./shell", "zero");
 	fflush(stdout);
 	CHECK(!system("./shell x"));
-	execlp("./shell", "shell", "again", (char *)NULL);
+	if (!fork()) {
+		execlp("./shell", "shell", "again", (char *)NULL);
+		_exit(126);
+	}
+	CHECK_EQ(wait_for(-1), 0);
+	clean_up();
 }
 
 /* ---- by descriptor -------------------------------------------------------------------------- */

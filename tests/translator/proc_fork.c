@@ -330,7 +330,7 @@ CASE(fork_from_threads_that_patch)
 	for (int i = 0; i < 3; i++)
 		CHECK(!pthread_create(&t[i], NULL, patches, page + i * 64));
 	CHECK(!pthread_create(&t[3], NULL, allocates, NULL));
-	for (uint32_t i = 0; i < 100; i++) {
+	for (uint32_t i = 0; i < (getenv("CODEWP_VM") ? 10 : 100); i++) {
 		put_ret_imm(page + 3 * PAGE, i);
 		pid = must_fork();
 		if (!pid) {

@@ -41,6 +41,12 @@ static uintptr_t join(pthread_t t)
 	return (uintptr_t)ret;
 }
 
+/* The emulated machine is some fifty times slower. */
+static unsigned int times(unsigned int n)
+{
+	return getenv("CODEWP_VM") ? n / 20 : n;
+}
+
 static void *twice(void *arg)
 {
 	return (void *)((uintptr_t)arg * 2);
@@ -51,7 +57,7 @@ CASE(create_join)
 	uintptr_t sum = 0;
 	pthread_t t[MAX_THREADS];
 
-	for (uintptr_t round = 0; round < 50; round++) {
+	for (uintptr_t round = 0; round < times(50); round++) {
 		for (uintptr_t i = 0; i < 20; i++)
 			start(&t[i], twice, round * 100 + i);
 		for (uintptr_t i = 0; i < 20; i++)
@@ -77,17 +83,17 @@ CASE(no_leak)
 	long before;
 	pthread_t t;
 
-	for (uintptr_t i = 0; i < 300; i++) {
+	for (uintptr_t i = 0; i < times(300); i++) {
 		start(&t, twice, i);
 		CHECK_EQ(join(t), i * 2);
 	}
 	before = resident_pages();
-	for (uintptr_t i = 0; i < 4000; i++) {
+	for (uintptr_t i = 0; i < times(4000); i++) {
 		start(&t, twice, i);
 		CHECK_EQ(join(t), i * 2);
 	}
-	/* 4000 threads would have left 4 pages each at least */
-	CHECK(resident_pages() - before < 4000);
+	/* each would have left 4 pages at least */
+	CHECK(resident_pages() - before < times(4000));
 }
 
 static sem_t all_there, go;
@@ -102,18 +108,19 @@ static void *waits(void *arg)
 /* Many at the same time. */
 CASE(at_once)
 {
+	const unsigned int n = times(600);
 	static pthread_t t[600];
 	uintptr_t sum = 0;
 
 	sem_init(&all_there, 0, 0);
 	sem_init(&go, 0, 0);
-	for (size_t i = 0; i < 600; i++)
+	for (size_t i = 0; i < n; i++)
 		start(&t[i], waits, i);
-	for (size_t i = 0; i < 600; i++)
+	for (size_t i = 0; i < n; i++)
 		sem_wait(&all_there);
-	for (size_t i = 0; i < 600; i++)
+	for (size_t i = 0; i < n; i++)
 		sem_post(&go);
-	for (size_t i = 0; i < 600; i++)
+	for (size_t i = 0; i < n; i++)
 		sum += join(t[i]);
 	printf("sum %lu\n", sum);
 }
@@ -134,10 +141,10 @@ CASE(detached_threads)
 	pthread_attr_init(&attr);
 	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
 	pthread_attr_setstacksize(&attr, PTHREAD_STACK_MIN + 16384);
-	for (int i = 0; i < 1000; i++)
+	for (unsigned int i = 0; i < times(1000); i++)
 		while (pthread_create(&t, &attr, detached, NULL))
 			sched_yield();
-	while (__atomic_load_n(&detached_done, __ATOMIC_ACQUIRE) != 1000)
+	while (__atomic_load_n(&detached_done, __ATOMIC_ACQUIRE) != (int)times(1000))
 		sched_yield();
 }
 
