@@ -23,8 +23,9 @@
  * and each replay moves the page's generation as the code map sees it: smc_gen().
  *
  * Runs in the upcall (the guest's vector state and %fs may be live: general
- * registers only) or in a signal handler. Takes the code map's page locks;
- * never flushes the cache.
+ * registers only) or in a signal handler, with rt_lock, which guards sites and
+ * stubs, keeps translators away, and comes before the code map's page locks. Never
+ * flushes the cache.
  */
 #include <errno.h>
 #include <string.h>
