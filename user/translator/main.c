@@ -2,10 +2,9 @@
 /*
  * codewp-run: the order of the start, and the end.
  *
- * Descriptors before anything opens one, the
- * backend before the first guest mapping, the thread's %gs before the first
- * signal handler, and the runtime's own stack before the guest takes over the
- * process's.
+ * Descriptors before anything opens one, the backend before the first guest
+ * mapping, the thread's %gs before the first signal handler, and the runtime's own
+ * stack before the guest takes over the process's.
  */
 #include "debug.h"
 #include "fd.h"
