@@ -58,7 +58,7 @@ static void end(const char *what, long ret)
 
 	alarm_in_ms(0);
 	printf("%s: %ld, %s; %s\n", what, ret, err ? strerrorname_np(err) : "-",
-	       alarms == 1 ? "one alarm" : alarms ? "alarms" : "no alarm");
+	       alarms ? "interrupted" : "no alarm");
 	CHECK_EQ(mask_now(), 0);
 }
 
