@@ -130,3 +130,8 @@ void fake_start(const struct core_opts *opts)
 	ASSERT_EQ(core_init(opts), 0);
 	ASSERT_EQ(core_thread_init(&fake_cpu), 0);
 }
+
+bool mem_mapped(uint64_t addr)
+{
+	return addr >= 4096;
+}

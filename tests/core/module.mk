@@ -5,7 +5,7 @@
 
 CORE_TEST := $(addprefix $(BUILD)/host-tests/core/,state threads)
 CORE_OBJS := $(patsubst %,$(BUILD)/obj/user/translator/%.o,block cache check \
-		decode dispatch emit enter lock smc translate)
+		decode dispatch emit emulate enter lock smc translate)
 TESTS_HOST += $(CORE_TEST)
 
 $(BUILD)/obj/tests/core/%.o: CFLAGS += -Iuser/translator -fno-stack-protector \

@@ -71,11 +71,3 @@ CASE(int_0x80)
 	__asm__ volatile("int $0x80" : "=a"(r) : "0"(20) : "memory", "r8", "r9", "r10", "r11");
 	beyond();
 }
-
-CASE(undecodable)
-{
-	before();
-	/* a REX2-like byte that no decoder of today knows in 64-bit mode */
-	__asm__ volatile(".byte 0x0f, 0x04");
-	beyond();
-}

@@ -122,7 +122,6 @@ static void unsupported_case(const char *which, const char *const word[])
 	}
 
 UNSUPPORTED(int_0x80, "int 0x80", "int $0x80", "0x80")
-UNSUPPORTED(undecodable, "instruction", "decode", "0f 04")
 
 /* The number behind "codewp-stat: NAME " on stderr, or -1. */
 static long long stat_value(const char *err, const char *name)
@@ -291,7 +290,7 @@ static void small_code_cache(void)
 
 static const struct { const char *name; void (*fn)(void); } built_in[] = {
 #define T(fn) { #fn, fn }
-	T(unsupported_int_0x80), T(unsupported_undecodable),
+	T(unsupported_int_0x80),
 	T(smc_modes_differ_as_documented), T(stats_count_traps),
 	T(data_beside_code_keeps_blocks), T(guest_memory_not_executable),
 	T(log_names_blocks), T(single_instruction_blocks), T(small_code_cache),
@@ -335,7 +334,7 @@ static struct run_test *add(enum kind kind, const char *fmt, ...)
 }
 
 static const char *const guest_prog[] = {
-	"insns", "insns-pie", "insns-dynamic", "insns-static-pie", "app_libc", "app_libc-static",
+	"insns", "insns_odd", "insns-pie", "insns-dynamic", "insns-static-pie", "app_libc", "app_libc-static",
 	"smc_stores", "smc_places", "smc_places-pie", "smc_stack", "smc_stack-dynamic",
 	"smc_flow",
 	"smc_flow-dynamic",

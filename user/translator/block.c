@@ -214,6 +214,12 @@ static void emit_target(struct block *b, const struct insn *in, struct insn_map 
 	emit_bytes(e, load, sizeof(load));
 }
 
+/* %rax: target, its own value in SCR_INDIRECT */
+static void jump_to_rax(struct block *b)
+{
+	emit_jmp(&b->e, b->tb->flags & TB_STEP ? core_lookup_step : core_lookup);
+}
+
 static void insn_ret(struct block *b, const struct insn *in, struct insn_map *m)
 {
 	static const uint8_t lea[] = { 0x48, 0x8d, 0xa4, 0x24 };	/* lea d32(%rsp), %rsp */
@@ -228,7 +234,7 @@ static void insn_ret(struct block *b, const struct insn *in, struct insn_map *m)
 		emit_bytes(e, lea, sizeof(lea));
 		emit_u32(e, in->ret_pop);
 	}
-	emit_jmp(e, core_lookup);
+	jump_to_rax(b);
 }
 
 static void insn_loop(struct block *b, const struct insn *in)
@@ -245,6 +251,12 @@ static void insn_loop(struct block *b, const struct insn *in)
 	if (!e->full)
 		*rel = e->p - (rel + 1);
 	emit_exit_jump(b, 1, 0xe9, in->target);
+}
+
+static void insn_emulate(struct block *b, uint64_t pc)
+{
+	other_exit(b, 2, TBX_EMULATE, pc);
+	emit_stub(b, 2);
 }
 
 /* A guest that sets the trap flag would single-step the cache. */
@@ -274,12 +286,173 @@ static void insn_popf(struct block *b, const struct insn *in, struct insn_map *m
 	good = e->p;
 	emit_u32(e, 0);
 	/* A block ends after a popf, so this exit is used once. */
-	other_exit(b, 3, TBX_UNSUPPORTED, in->pc)->why =
-		"single-stepping: popf sets the trap flag";
+	other_exit(b, 3, TBX_EMULATE, in->pc);
 	emit_stub(b, 3);
 	if (!e->full)
 		emit_rel32(good, e->p);
 	emit_bytes(e, in->bytes, in->len);
+}
+
+/* The instruction without segment and address-size prefixes. */
+static void emit_without_prefix(struct emit *e, const struct insn *in)
+{
+	unsigned int i = 0;
+
+	for (; emit_is_prefix(in->bytes[i]); i++)
+		if (!emit_is_segment(in->bytes[i]) && in->bytes[i] != 0x67)
+			emit_u8(e, in->bytes[i]);
+	emit_bytes(e, in->bytes + i, in->len - i);
+}
+
+/* %rsi runs %gs' base ahead while it is at work (tb_guest_state). */
+static void insn_gs_string(struct block *b, const struct insn *in, struct insn_map *m)
+{
+	static const uint8_t minus[] = {
+		0x48, 0xf7, 0xd0,			/* not %rax */
+		0x48, 0x8d, 0x74, 0x06, 0x01,		/* lea 1(%rsi,%rax), %rsi */
+	};
+	struct emit *e = &b->e;
+
+	emit_add_guest_gs(e, RSI, RAX);
+	m->main = e->p - b->start;
+	m->gs_ahead = true;
+	emit_without_prefix(e, in);
+	emit_gs_store(e, RAX, CPU_SCR(SCR_ADDR2));
+	emit_gs_load(e, RAX, CPU_GUEST_GS);
+	emit_bytes(e, minus, sizeof(minus));
+	emit_gs_load(e, RAX, CPU_SCR(SCR_ADDR2));
+}
+
+static void insn_gs_reg(struct block *b, const struct insn *in, struct insn_map *m)
+{
+	struct emit *e = &b->e;
+
+	emit_gs_store(e, in->reg, CPU_SCR(SCR_ADDR));
+	emit_add_guest_gs(e, in->reg, in->reg == RAX ? RCX : RAX);
+	m->main = e->p - b->start;
+	m->reg = in->reg;
+	m->slot = SCR_ADDR;
+	emit_without_prefix(e, in);
+	emit_gs_load(e, in->reg, CPU_SCR(SCR_ADDR));
+}
+
+static void insn_gs_moffs(struct block *b, const struct insn *in, struct insn_map *m)
+{
+	static const uint8_t with_modrm[] = { 0x8a, 0x8b, 0x88, 0x89 };
+	struct emit *e = &b->e;
+
+	emit_gs_store(e, RCX, CPU_SCR(SCR_ADDR));
+	emit_mov_imm(e, RCX, in->target);
+	emit_add_guest_gs(e, RCX, RAX);
+	m->main = e->p - b->start;
+	m->reg = RCX;
+	m->slot = SCR_ADDR;
+	if (in->z.opcode & 1 && in->z.operand_width == 16)
+		emit_u8(e, 0x66);
+	if (in->z.opcode & 1 && in->z.operand_width == 64)
+		emit_u8(e, 0x48);
+	emit_u8(e, with_modrm[in->z.opcode & 3]);
+	emit_u8(e, RAX << 3 | RCX);
+	emit_gs_load(e, RCX, CPU_SCR(SCR_ADDR));
+}
+
+/* The selector that is loaded, to %rax, whose own value has been saved. */
+static void emit_selector(struct block *b, const struct insn *in)
+{
+	static const uint8_t load[] = { 0x0f, 0xb7, 0x00 };	/* movzwl (%rax), %eax */
+	static const uint8_t top[] = { 0x48, 0x8b, 0x04, 0x24, 0x0f, 0xb7, 0xc0 };
+	static const uint8_t top16[] = { 0x0f, 0xb7, 0x04, 0x24 };
+	struct emit *e = &b->e;
+	int reg;
+
+	if (in->z.mnemonic == ZYDIS_MNEMONIC_POP) {
+		if (in->z.operand_width == 16)
+			emit_bytes(e, top16, sizeof(top16));
+		else
+			emit_bytes(e, top, sizeof(top));
+		return;
+	}
+	if (in->mem < 0) {
+		reg = decode_gpr(in->op[1].reg.value);
+		emit_u8(e, 0x40 | reg >> 3);
+		emit_bytes(e, load, 2);
+		emit_u8(e, 0xc0 | (reg & 7));
+		return;
+	}
+	if (is_riprel(in))
+		emit_mov_imm(e, RAX, in->target);
+	else
+		emit_op_mem(e, 0x8d, RAX, in, false);
+	if (in->z.attributes & ZYDIS_ATTRIB_HAS_SEGMENT_GS)
+		emit_add_guest_gs(e, RAX, RCX);
+	if (in->z.attributes & ZYDIS_ATTRIB_HAS_SEGMENT_FS)
+		emit_u8(e, 0x64);
+	emit_bytes(e, load, sizeof(load));
+}
+
+/*
+ * The guest's %gs is cpu->gs_sel and guest_gs. What a load does to the base, the
+ * CPU shows with %fs: once to see whether it faults, and once more from
+ * the base that %gs has, since some leave it alone for a null selector.
+ */
+static void insn_load_gs(struct block *b, const struct insn *in, struct insn_map *m)
+{
+	static const uint8_t rdfsbase[] = { 0xf3, 0x48, 0x0f, 0xae, 0xc0 };
+	static const uint8_t wrfsbase[] = { 0xf3, 0x48, 0x0f, 0xae, 0xd0 };
+	static const uint8_t to_fs[] = { 0x8e, 0xe0 }, from_fs[] = { 0x8c, 0xe0 };
+	struct emit *e = &b->e;
+
+	emit_gs_store(e, RAX, CPU_SCR(SCR_ADDR));
+	m->main = e->p - b->start;
+	m->reg = RAX;
+	m->slot = SCR_ADDR;
+	emit_selector(b, in);
+	emit_gs_store(e, RAX, CPU_SCR(SCR_INDIRECT));
+	emit_bytes(e, from_fs, sizeof(from_fs));
+	emit_gs_store(e, RAX, CPU_SCR(SCR_LOOKUP_RCX));
+	emit_bytes(e, rdfsbase, sizeof(rdfsbase));
+	emit_gs_store(e, RAX, CPU_SCR(SCR_LOOKUP_RDX));
+	emit_gs_load(e, RAX, CPU_SCR(SCR_INDIRECT));
+	emit_bytes(e, to_fs, sizeof(to_fs));
+	emit_gs_load(e, RAX, CPU_GUEST_GS);
+	emit_bytes(e, wrfsbase, sizeof(wrfsbase));
+	emit_gs_load(e, RAX, CPU_SCR(SCR_INDIRECT));
+	emit_gs_store(e, RAX, CPU_GS_SEL);
+	emit_bytes(e, to_fs, sizeof(to_fs));
+	emit_bytes(e, rdfsbase, sizeof(rdfsbase));
+	emit_gs_store(e, RAX, CPU_GUEST_GS);
+	emit_gs_load(e, RAX, CPU_SCR(SCR_LOOKUP_RCX));
+	emit_bytes(e, to_fs, sizeof(to_fs));
+	emit_gs_load(e, RAX, CPU_SCR(SCR_LOOKUP_RDX));
+	emit_bytes(e, wrfsbase, sizeof(wrfsbase));
+	emit_gs_load(e, RAX, CPU_SCR(SCR_ADDR));
+	if (in->z.mnemonic == ZYDIS_MNEMONIC_POP) {
+		const uint8_t lea[] = { 0x48, 0x8d, 0x64, 0x24, in->z.operand_width == 16 ? 2 : 8 };
+
+		emit_bytes(e, lea, sizeof(lea));
+	}
+}
+
+/* To a register, or pushed. */
+static void insn_store_gs(struct block *b, const struct insn *in)
+{
+	struct emit *e = &b->e;
+	int reg;
+
+	if (in->z.operand_width == 16)
+		emit_u8(e, 0x66);
+	emit_u8(e, 0x65);
+	if (in->z.mnemonic == ZYDIS_MNEMONIC_PUSH) {
+		emit_u8(e, 0xff);
+		emit_u8(e, 0x34);
+	} else {
+		reg = decode_gpr(in->op[0].reg.value);
+		emit_u8(e, 0x40 | reg >> 3 << 2);
+		emit_u8(e, 0x8b);
+		emit_u8(e, 0x04 | (reg & 7) << 3);
+	}
+	emit_u8(e, 0x25);
+	emit_u32(e, CPU_GS_SEL);
 }
 
 static void insn_gsbase(struct block *b, const struct insn *in, struct insn_map *m)
@@ -356,7 +529,29 @@ void block_insn(struct block *b, const struct insn *in)
 	case INSN_WRGSBASE:
 		insn_gsbase(b, in, m);
 		return;
+	case INSN_GS_STRING:
+		insn_gs_string(b, in, m);
+		return;
+	case INSN_GS_REG:
+		insn_gs_reg(b, in, m);
+		return;
+	case INSN_GS_MOFFS:
+		insn_gs_moffs(b, in, m);
+		return;
+	case INSN_LOAD_GS:
+		insn_load_gs(b, in, m);
+		return;
+	case INSN_STORE_GS:
+		insn_store_gs(b, in);
+		return;
+	case INSN_EMULATE:
+		insn_emulate(b, in->pc);
+		break;
 	case INSN_POPF:
+		if (b->tb->flags & TB_STEP) {
+			insn_emulate(b, in->pc);
+			break;
+		}
 		insn_popf(b, in, m);
 		emit_exit_jump(b, 0, 0xe9, next);
 		break;
@@ -386,11 +581,11 @@ void block_insn(struct block *b, const struct insn *in)
 	case INSN_CALL_IND:
 		emit_target(b, in, m);
 		emit_push(b, next);
-		emit_jmp(e, core_lookup);
+		jump_to_rax(b);
 		break;
 	case INSN_JMP_IND:
 		emit_target(b, in, m);
-		emit_jmp(e, core_lookup);
+		jump_to_rax(b);
 		break;
 	case INSN_RET:
 		insn_ret(b, in, m);
@@ -551,6 +746,8 @@ void tb_guest_state(const struct cpu *cpu, const struct tb *tb, int idx,
 		return;
 	}
 	m = &tb->map[idx];
+	if (m->gs_ahead && host_pc - (uint64_t)tb->code >= m->main)
+		regs->r[RSI] -= cpu->guest_gs;
 	if (host_pc - (uint64_t)tb->code >= m->main && m->reg >= 0)
 		regs->r[m->reg] = cpu->scratch[m->slot];
 	regs->rip = tb->cm.pc + m->guest;

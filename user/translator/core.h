@@ -17,6 +17,7 @@ enum tb_exit_kind {
 	TBX_JUMP,		/* to pc; chained when pc's TB is known */
 	TBX_SYSCALL,		/* pc is behind the syscall instruction */
 	TBX_FAULT,		/* at pc: sig, code */
+	TBX_EMULATE,		/* at pc: done by core_emulate() */
 	TBX_UNSUPPORTED,	/* at pc: why */
 	TBX_CHECK,		/* the TB's source bytes have changed; pc is its start */
 	TBX_RESUME,		/* to cpu->resume_pc */
@@ -44,6 +45,7 @@ struct insn_map {
 	uint8_t len;
 	int8_t reg;		/* -1: none */
 	uint8_t slot;
+	bool gs_ahead;		/* from main on %rsi is ahead by the guest's %gs base */
 };
 
 #define TB_CHECKED	1U	/* compares its source bytes at entry */
@@ -78,6 +80,20 @@ struct tb {
  * Returns a TB that was valid when it was published, or NULL.
  */
 struct tb *block_translate(struct cpu *cpu, uint64_t pc);
+
+/*
+ * The same for the one instruction at pc, in no table and never chained: to be run
+ * once. in: what it is.
+ */
+struct tb *block_translate_step(struct cpu *cpu, uint64_t pc, struct insn *in);
+
+/*
+ * emulate.c: far returns and jumps, iret, popf with the trap flag. The instruction
+ * is at cpu->regs.rip, the runtime's state is live. False: cpu->exit says what
+ * it raises.
+ */
+bool core_emulate(struct cpu *cpu, const uint8_t *bytes, size_t n);
+#define FLAG_TF	0x100UL
 
 /* A TB of instruction idx of tb only, from tb's own source bytes, in no table,
  * never chained. NULL: no room.
@@ -154,6 +170,7 @@ void core_heavy(struct cpu *cpu);
 /* Addresses that emitted code jumps to; not functions to call. */
 extern const char core_exit[];		/* %rax: exit, guest's %rax in SCR_EXIT */
 extern const char core_lookup[];	/* %rax: target, guest's %rax in SCR_INDIRECT */
+extern const char core_lookup_step[];	/* the same, and leave the cache */
 extern const char core_resume[];	/* guest state live, to cpu->resume_pc */
 extern const char core_signal_leave[];	/* guest state live, pc in resume_pc */
 extern const char core_upcall[];	/* the kernel comes here: %rdi is the cpu */

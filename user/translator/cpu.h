@@ -47,6 +47,7 @@
 #define CPU_REPLAY_PAGE	(CPU_JC + 96)
 #define CPU_HEAVY	(CPU_JC + 104)
 #define CPU_FSGSBASE	(CPU_JC + 108)
+#define CPU_GS_SEL	(CPU_JC + 112)
 
 /* struct codewp_area */
 #define AREA_BUSY	0

@@ -7,6 +7,7 @@
  * guest what it does on the CPU is classified here, and what is not understood
  * is INSN_UNSUPPORTED with a reason, never copied.
  */
+#include <cpuid.h>
 #include <signal.h>
 #include <sys/auxv.h>
 
@@ -14,11 +15,69 @@
 
 static ZydisDecoder decoder;
 static bool have_fsgsbase;
+static bool is_amd;		/* or Hygon: where the makers differ */
+static bool behind;
+
+/*
+ * Instructions that came after some decoders: CPUID leaf 7, subleaf 1, and an
+ * example of each. If the CPU has it and the decoder does not know it, then a byte
+ * string without meaning may be an instruction.
+ */
+static const struct {
+	bool edx;
+	uint8_t bit, len, bytes[INSN_MAX];
+} newer[] = {
+	{ false, 0, 5, { 0xc4, 0xe2, 0x7f, 0xcc, 0xc1 } },	/* SHA512: vsha512msg1 */
+	{ false, 1, 5, { 0xc4, 0xe2, 0x70, 0xda, 0xc2 } },	/* SM3: vsm3msg1 */
+	{ false, 2, 5, { 0xc4, 0xe2, 0x72, 0xda, 0xc2 } },	/* SM4: vsm4key4 */
+	{ false, 3, 4, { 0x0f, 0x38, 0xfc, 0x08 } },		/* RAO-INT: aadd */
+	{ false, 7, 5, { 0xc4, 0xe2, 0x71, 0xe0, 0x00 } },	/* CMPCCXADD */
+	{ false, 23, 5, { 0xc4, 0xe2, 0xf1, 0xb4, 0xc2 } },	/* AVX-IFMA: vpmadd52luq */
+	{ true, 4, 5, { 0xc4, 0xe2, 0x73, 0x50, 0xc2 } },	/* AVX-VNNI-INT8: vpdpbssd */
+	{ true, 5, 5, { 0xc4, 0xe2, 0x7a, 0xb1, 0x00 } },	/* AVX-NE-CONVERT */
+	{ true, 10, 5, { 0xc4, 0xe2, 0x72, 0xd2, 0xc2 } },	/* AVX-VNNI-INT16 */
+	{ true, 15, 5, { 0xf2, 0x0f, 0x38, 0xf8, 0xc1 } },	/* USER_MSR: urdmsr */
+	{ true, 19, 6, { 0x62, 0xf1, 0x7c, 0x08, 0x2e, 0xc1 } },/* AVX10: for 10.2 */
+	{ true, 21, 3, { 0xd5, 0x18, 0x01 } },			/* APX: REX2 */
+};
+
+static bool knows(const uint8_t *bytes, size_t n)
+{
+	ZydisDecodedOperand op[ZYDIS_MAX_OPERAND_COUNT];
+	ZydisDecodedInstruction z;
+
+	return ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, bytes, n, &z, op));
+}
 
 void decode_init(void)
 {
+	unsigned int a, b, c, d;
+
 	ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
 	have_fsgsbase = getauxval(AT_HWCAP2) & 2;
+	__cpuid(0, a, b, c, d);
+	is_amd = (b == signature_AMD_ebx && d == signature_AMD_edx) ||
+		 (b == 0x6f677948 && d == 0x6e65476e);
+	if (is_amd)	/* an operand-size prefix makes branches 16 bits wide */
+		ZydisDecoderEnableMode(&decoder, ZYDIS_DECODER_MODE_AMD_BRANCHES, ZYAN_TRUE);
+	if (a < 7 || !__get_cpuid_count(7, 1, &a, &b, &c, &d))
+		return;
+	for (size_t i = 0; i < sizeof(newer) / sizeof(newer[0]); i++)
+		if ((newer[i].edx ? d : a) >> newer[i].bit & 1 &&
+		    !knows(newer[i].bytes, newer[i].len))
+			behind = true;
+}
+
+bool decode_behind_cpu(void)
+{
+	return behind;
+}
+
+bool decode_is_pushf(const struct insn *in)
+{
+	return in->kind == INSN_COPY && (in->z.mnemonic == ZYDIS_MNEMONIC_PUSHF ||
+					 in->z.mnemonic == ZYDIS_MNEMONIC_PUSHFD ||
+					 in->z.mnemonic == ZYDIS_MNEMONIC_PUSHFQ);
 }
 
 int decode_gpr(ZydisRegister reg)
@@ -69,6 +128,12 @@ static void fault_insn(struct insn *in, int sig, int code, bool after)
 	in->sig_after = after;
 }
 
+/* 66 before a near branch: AMD cuts the target to 16 bits, Intel ignores it. */
+static bool odd_branch(const struct insn *in)
+{
+	return (in->z.attributes & ZYDIS_ATTRIB_HAS_OPERANDSIZE) && !in->z.raw.rex.W;
+}
+
 static void direct(struct insn *in, enum insn_kind kind)
 {
 	ZyanU64 target;
@@ -80,13 +145,7 @@ static void direct(struct insn *in, enum insn_kind kind)
 		return;
 	}
 	in->kind = kind;
-	in->target = target;
-}
-
-/* 66 before a near branch: AMD cuts the target to 16 bits, Intel ignores it. */
-static bool odd_branch(const struct insn *in)
-{
-	return (in->z.attributes & ZYDIS_ATTRIB_HAS_OPERANDSIZE) && !in->z.raw.rex.W;
+	in->target = is_amd && odd_branch(in) ? target & 0xffff : target;
 }
 
 static void classify_branch(struct insn *in)
@@ -94,11 +153,15 @@ static void classify_branch(struct insn *in)
 	const ZydisDecodedInstruction *z = &in->z;
 
 	if (z->meta.branch_type == ZYDIS_BRANCH_TYPE_FAR) {
-		unsupported_insn(in, "a far branch");
+		in->kind = INSN_EMULATE;
 		return;
 	}
-	if (odd_branch(in)) {
-		unsupported_insn(in, "a near branch with operand-size prefix");
+	/* Jumps only lose the upper bits of where they go. */
+	if (is_amd && odd_branch(in) &&
+	    (z->mnemonic == ZYDIS_MNEMONIC_CALL || z->mnemonic == ZYDIS_MNEMONIC_RET ||
+	     (z->mnemonic == ZYDIS_MNEMONIC_JMP &&
+	      in->op[0].type != ZYDIS_OPERAND_TYPE_IMMEDIATE))) {
+		unsupported_insn(in, "a 16-bit call, return or indirect jump");
 		return;
 	}
 	switch (z->mnemonic) {
@@ -164,6 +227,66 @@ static bool bit_string(const struct insn *in)
 	}
 }
 
+/* The segment prefix that counts: the last one, but not the four old ones. */
+static uint8_t last_segment(const struct insn *in)
+{
+	uint8_t seg = 0;
+
+	for (int i = 0; i < in->z.raw.prefix_count; i++)
+		if (in->z.raw.prefixes[i].value == 0x64 || in->z.raw.prefixes[i].value == 0x65)
+			seg = in->z.raw.prefixes[i].value;
+	return seg;
+}
+
+/* mov, push and pop with %fs or %gs: has it been dealt with? */
+static bool selector(struct insn *in)
+{
+	const ZydisDecodedOperand *op = in->op;
+	bool push = in->z.mnemonic == ZYDIS_MNEMONIC_PUSH;
+	ZydisRegister to = op[0].type == ZYDIS_OPERAND_TYPE_REGISTER ? op[0].reg.value :
+			   ZYDIS_REGISTER_NONE;
+	ZydisRegister from = push ? to : op[1].type == ZYDIS_OPERAND_TYPE_REGISTER ?
+			     op[1].reg.value : ZYDIS_REGISTER_NONE;
+
+	if (!push && (to == ZYDIS_REGISTER_FS || to == ZYDIS_REGISTER_GS)) {
+		if (!have_fsgsbase) {
+			unsupported_insn(in, "loading %fs or %gs without FSGSBASE");
+			return true;
+		}
+		/* %fs is the guest's in every respect. */
+		if (to == ZYDIS_REGISTER_GS)
+			in->kind = INSN_LOAD_GS;
+		return to == ZYDIS_REGISTER_GS;
+	}
+	if (from != ZYDIS_REGISTER_GS || in->z.mnemonic == ZYDIS_MNEMONIC_POP)
+		return false;
+	if (in->mem >= 0)
+		unsupported_insn(in, "the %gs selector to memory");
+	else
+		in->kind = INSN_STORE_GS;
+	return true;
+}
+
+/* moffs, string operations, xlat, maskmovq with %gs */
+static void implied_gs(struct insn *in, const ZydisDecodedOperand *op)
+{
+	int base = decode_gpr(op->mem.base);
+
+	if (base < 0) {
+		in->kind = INSN_GS_MOFFS;
+		in->target = op->mem.disp.value;
+		if (in->z.address_width == 32)
+			in->target = (uint32_t)in->target;
+		return;
+	}
+	if (in->z.address_width == 32) {
+		unsupported_insn(in, "an implied 32-bit %gs operand");
+		return;
+	}
+	in->reg = base;
+	in->kind = base == 6 ? INSN_GS_STRING : INSN_GS_REG;
+}
+
 static void classify(struct insn *in)
 {
 	const ZydisDecodedInstruction *z = &in->z;
@@ -175,25 +298,25 @@ static void classify(struct insn *in)
 		in->kind = INSN_SYSCALL;
 		return;
 	case ZYDIS_MNEMONIC_SYSENTER:
-		unsupported_insn(in, "sysenter");
+		if (is_amd)		/* not in 64-bit mode */
+			fault_insn(in, SIGILL, ILL_ILLOPN, false);
+		else
+			unsupported_insn(in, "sysenter, the 32-bit system call");
 		return;
 	case ZYDIS_MNEMONIC_SYSRET:
 	case ZYDIS_MNEMONIC_SYSEXIT:
-		fault_insn(in, SIGSEGV, SI_KERNEL, false);
-		return;
+		return;			/* the CPU refuses */
 	case ZYDIS_MNEMONIC_IRET:
 	case ZYDIS_MNEMONIC_IRETD:
 	case ZYDIS_MNEMONIC_IRETQ:
-		unsupported_insn(in, "iret");
+		in->kind = INSN_EMULATE;
 		return;
 	case ZYDIS_MNEMONIC_INT:
 		if (in->op[0].imm.value.u == 3)
 			fault_insn(in, SIGTRAP, SI_KERNEL, true);
-		else
-			unsupported_insn(in, in->op[0].imm.value.u == 0x80 ?
-					 "int 0x80, the 32-bit system call" :
-					 "a software interrupt");
-		return;
+		else if (in->op[0].imm.value.u == 0x80)
+			unsupported_insn(in, "int 0x80, the 32-bit system call");
+		return;			/* the others: the CPU and the kernel refuse */
 	case ZYDIS_MNEMONIC_INT3:
 		fault_insn(in, SIGTRAP, SI_KERNEL, true);
 		return;
@@ -220,26 +343,40 @@ static void classify(struct insn *in)
 	case ZYDIS_MNEMONIC_POPFQ:
 		in->kind = INSN_POPF;
 		return;
-	case ZYDIS_MNEMONIC_LSS:
-	case ZYDIS_MNEMONIC_LFS:
 	case ZYDIS_MNEMONIC_LGS:
-		unsupported_insn(in, "loading a segment register with its offset");
+		unsupported_insn(in, "lgs");
 		return;
-	case ZYDIS_MNEMONIC_UIRET:
-	case ZYDIS_MNEMONIC_SENDUIPI:
-	case ZYDIS_MNEMONIC_XSUSLDTRK:
-	case ZYDIS_MNEMONIC_XRESLDTRK:
-		unsupported_insn(in, "an instruction of user interrupts or transactions");
-		return;
-	case ZYDIS_MNEMONIC_MOV:
-	case ZYDIS_MNEMONIC_POP:
-		if (in->op[0].type == ZYDIS_OPERAND_TYPE_REGISTER &&
-		    (in->op[0].reg.value == ZYDIS_REGISTER_FS ||
-		     in->op[0].reg.value == ZYDIS_REGISTER_GS)) {
-			unsupported_insn(in, "loading %fs or %gs");
+	case ZYDIS_MNEMONIC_LFS:
+		if (!have_fsgsbase) {
+			unsupported_insn(in, "lfs without FSGSBASE");
 			return;
 		}
 		break;
+	case ZYDIS_MNEMONIC_ENCLU:
+		unsupported_insn(in, "enclu, an enclave");
+		return;
+	case ZYDIS_MNEMONIC_UIRET:	/* no kernel of today enables them */
+	case ZYDIS_MNEMONIC_SENDUIPI:
+		fault_insn(in, SIGILL, ILL_ILLOPN, false);
+		return;
+	case ZYDIS_MNEMONIC_MOV:
+	case ZYDIS_MNEMONIC_POP:
+	case ZYDIS_MNEMONIC_PUSH:
+		if (selector(in))
+			return;
+		break;
+	case ZYDIS_MNEMONIC_CLZERO:
+	case ZYDIS_MNEMONIC_MONITORX:
+	case ZYDIS_MNEMONIC_UMONITOR:
+		if (last_segment(in) != 0x65)
+			break;
+		if (z->mnemonic == ZYDIS_MNEMONIC_UMONITOR || z->address_width == 32) {
+			unsupported_insn(in, "a monitor or clzero of a %gs address");
+			return;
+		}
+		in->kind = INSN_GS_REG;
+		in->reg = 0;
+		return;
 	default:
 		break;
 	}
@@ -276,11 +413,10 @@ static void classify(struct insn *in)
 			return;
 		}
 	} else if (names_gs(in)) {
-		/* moffs, string operations, xlat, maskmovq with %gs */
 		for (int i = 0; i < z->operand_count; i++)
 			if (in->op[i].type == ZYDIS_OPERAND_TYPE_MEMORY &&
 			    in->op[i].mem.segment == ZYDIS_REGISTER_GS) {
-				unsupported_insn(in, "an implied %gs operand");
+				implied_gs(in, &in->op[i]);
 				return;
 			}
 	}

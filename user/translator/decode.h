@@ -22,6 +22,11 @@ enum insn_kind {
 	INSN_JMP, INSN_JCC, INSN_LOOP, INSN_CALL,	/* to target */
 	INSN_JMP_IND, INSN_CALL_IND, INSN_RET,
 	INSN_SYSCALL,
+	INSN_GS_STRING,	/* %gs:(%rsi), implied */
+	INSN_GS_REG,	/* %gs:(%reg), implied */
+	INSN_GS_MOFFS,	/* the accumulator and %gs:target */
+	INSN_LOAD_GS, INSN_STORE_GS,	/* the selector */
+	INSN_EMULATE,	/* by core_emulate() */
 	INSN_RDGSBASE, INSN_WRGSBASE,
 	INSN_POPF,
 	INSN_XBEGIN,	/* aborts at once, to target */
@@ -43,7 +48,7 @@ struct insn {
 	bool writes;		/* may write memory */
 	uint64_t target;	/* of a direct branch */
 	uint16_t ret_pop;	/* RET: bytes popped behind the address */
-	uint8_t reg;		/* RDGSBASE, WRGSBASE: which */
+	uint8_t reg;		/* RDGSBASE, WRGSBASE, GS_REG: which */
 	int sig, sig_code;	/* FAULT */
 	bool sig_after;		/* FAULT: %rip is behind the instruction */
 	const char *why;	/* UNSUPPORTED */
@@ -65,6 +70,10 @@ enum decode_result {
  */
 enum decode_result decode(const uint8_t *bytes, size_t n, uint64_t pc, struct insn *in);
 void decode_init(void);
+
+/* Bytes that make no instruction make one on this CPU, perhaps. */
+bool decode_behind_cpu(void);
+bool decode_is_pushf(const struct insn *in);
 
 /* 0..15, or -1 if @reg is no general register. */
 int decode_gpr(ZydisRegister reg);

@@ -12,6 +12,7 @@
 #include <cpuid.h>
 #include <errno.h>
 #include <sched.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
@@ -50,6 +51,7 @@ CHECK_OFFSET(exit_desc, CPU_EXIT_DESC);
 CHECK_OFFSET(resume_pc, CPU_RESUME_PC);
 CHECK_OFFSET(heavy, CPU_HEAVY);
 CHECK_OFFSET(fsgsbase, CPU_FSGSBASE);
+CHECK_OFFSET(gs_sel, CPU_GS_SEL);
 CHECK_OFFSET(xsave_mask, CPU_XSAVE_MASK);
 CHECK_OFFSET(area, CPU_AREA);
 CHECK_OFFSET(replay_page, CPU_REPLAY_PAGE);
@@ -194,6 +196,11 @@ uint64_t core_dispatch(struct cpu *cpu, const struct tb_exit *exit)
 			cpu->fault_addr = exit->addr;
 			cpu->exit = CPU_FAULT;
 			return LEAVE_EXIT;
+		case TBX_EMULATE:
+			cpu->regs.rip = pc;
+			cpu->emulate = exit;
+			cpu->exit = CPU_EMULATE;
+			return LEAVE_EXIT;
 		case TBX_UNSUPPORTED:
 			cpu->regs.rip = pc;
 			cpu->unsupported = exit->why;
@@ -211,6 +218,10 @@ uint64_t core_dispatch(struct cpu *cpu, const struct tb_exit *exit)
 		}
 	}
 	cpu->regs.rip = pc;
+	if (cpu->stepping) {
+		cpu->stepping = 2;
+		return LEAVE_MISS;
+	}
 	if (cpu->stop || events_pending())
 		return LEAVE_MISS;
 	st.lookups++;
@@ -257,6 +268,73 @@ static struct tb *find_or_make(struct cpu *cpu)
 	return tb;
 }
 
+/* The instruction of an exit that C does, by a copy of its bytes. */
+static bool emulate(struct cpu *cpu)
+{
+	const struct tb *tb = cpu->emulate->tb;
+	size_t off = cpu->regs.rip - tb->cm.pc, n = tb->guest_bytes - off;
+	uint8_t bytes[INSN_MAX];
+
+	if (n > INSN_MAX)
+		n = INSN_MAX;
+	memcpy(bytes, tb->src + off, n);
+	cache_leave(cpu);
+	return core_emulate(cpu, bytes, n);
+}
+
+/*
+ * The guest has set the trap flag: one instruction, then SIGTRAP. The flag is in
+ * cpu->regs only, never in the processor's. True: go on; false: cpu->exit says why
+ * not.
+ */
+static bool step(struct cpu *cpu)
+{
+	struct insn in;
+	struct tb *tb;
+	uint64_t why;
+	uint16_t top;
+
+	rt_lock();
+	tb = block_translate_step(cpu, cpu->regs.rip, &in);
+	if (tb)
+		cache_enter(cpu);
+	rt_unlock();
+	if (!tb)
+		return false;
+	cpu->stepping = 1;
+	cpu->regs.rflags &= ~FLAG_TF;
+	why = core_enter(cpu, tb->cm.entry);
+	cpu->regs.rflags |= FLAG_TF;
+	cut_end(cpu);
+	if (why == LEAVE_EXIT) {
+		cpu->stepping = 0;
+		if (cpu->exit == CPU_EMULATE) {
+			if (!emulate(cpu))
+				return false;
+			cpu->stepping = 2;
+		} else if (cpu->exit == CPU_SYSCALL) {
+			cpu->regs.r[11] |= FLAG_TF;
+		}
+	}
+	cache_leave(cpu);
+	if (why == LEAVE_EXIT && !cpu->stepping)
+		return false;
+	if (cpu->stepping == 1) {		/* a cut came first */
+		cpu->stepping = 0;
+		return true;
+	}
+	cpu->stepping = 0;
+	if (decode_is_pushf(&in) && !guest_read(&top, cpu->regs.r[RSP], sizeof(top))) {
+		top |= FLAG_TF;
+		guest_write(cpu->regs.r[RSP], &top, sizeof(top));
+	}
+	cpu->exit = CPU_FAULT;
+	cpu->fault_sig = SIGTRAP;
+	cpu->fault_code = TRAP_TRACE;
+	cpu->fault_addr = cpu->regs.rip;
+	return false;
+}
+
 enum cpu_exit core_run(struct cpu *cpu)
 {
 	if (cpu->run_depth)
@@ -274,6 +352,12 @@ enum cpu_exit core_run(struct cpu *cpu)
 			break;
 		}
 		core_drain(cpu);
+		if (cpu->regs.rflags & FLAG_TF) {
+			cpu->last_tb = NULL;
+			if (step(cpu))
+				continue;
+			break;
+		}
 		tb = find_or_make(cpu);
 		if (!tb)
 			break;
@@ -281,6 +365,8 @@ enum cpu_exit core_run(struct cpu *cpu)
 		cpu->last_tb = NULL;
 		why = core_enter(cpu, tb->cm.entry);
 		cut_end(cpu);
+		if (why == LEAVE_EXIT && cpu->exit == CPU_EMULATE && emulate(cpu))
+			continue;
 		cache_leave(cpu);
 		if (why == LEAVE_EXIT)
 			break;

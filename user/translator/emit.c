@@ -135,7 +135,7 @@ uint8_t *emit_jump_slot(struct emit *e, unsigned int opcode)
 	return at;
 }
 
-static bool is_legacy_prefix(uint8_t b)
+bool emit_is_prefix(uint8_t b)
 {
 	switch (b) {
 	case 0x66: case 0x67: case 0xf0: case 0xf2: case 0xf3:
@@ -146,7 +146,7 @@ static bool is_legacy_prefix(uint8_t b)
 	}
 }
 
-static bool is_seg_prefix(uint8_t b)
+bool emit_is_segment(uint8_t b)
 {
 	return b == 0x26 || b == 0x2e || b == 0x36 || b == 0x3e || b == 0x64 || b == 0x65;
 }
@@ -160,15 +160,15 @@ void emit_with_mem(struct emit *e, const struct insn *in, int reg, int32_t abs,
 	/* The address is complete: an address-size prefix has had its effect. A
 	 * REX prefix counts only just before the opcode.
 	 */
-	for (; is_legacy_prefix(b[i]) || (b[i] & 0xf0) == 0x40; i++) {
+	for (; emit_is_prefix(b[i]) || (b[i] & 0xf0) == 0x40; i++) {
 		if ((b[i] & 0xf0) == 0x40) {
-			if (is_legacy_prefix(b[i + 1]) || (b[i + 1] & 0xf0) == 0x40)
+			if (emit_is_prefix(b[i + 1]) || (b[i + 1] & 0xf0) == 0x40)
 				continue;
 			emit_u8(e, b[i] & ~3);		/* X, B: no index, low base */
 			i++;
 			break;
 		}
-		if (b[i] == 0x67 || (drop_seg && is_seg_prefix(b[i])))
+		if (b[i] == 0x67 || (drop_seg && emit_is_segment(b[i])))
 			continue;
 		emit_u8(e, b[i]);
 	}

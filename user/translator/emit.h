@@ -44,6 +44,10 @@ uint8_t *emit_jump_slot(struct emit *e, unsigned int opcode);
 void emit_rel32(uint8_t *at, const void *target);
 uint8_t *emit_lea_rip(struct emit *e, int reg, const void *target);
 
+/* A prefix of the old kind: not REX, VEX or EVEX. A segment's. */
+bool emit_is_prefix(uint8_t b);
+bool emit_is_segment(uint8_t b);
+
 #define EMIT_ABSOLUTE -1
 
 /**

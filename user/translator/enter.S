@@ -110,6 +110,12 @@ core_lookup:
 	jmp	*%gs:CPU_SCR(SCR_LOOKUP_TARGET)
 
 	.text
+/* From a step: whatever the jump cache knows, the dispatcher shall see it. */
+	.globl	core_lookup_step
+core_lookup_step:
+	movq	%rcx, %gs:CPU_SCR(SCR_LOOKUP_RCX)
+	movq	%rdx, %gs:CPU_SCR(SCR_LOOKUP_RDX)
+
 lookup_miss:
 	movq	%rax, %gs:CPU_RIP
 	movq	%gs:CPU_SCR(SCR_LOOKUP_RCX), %rcx

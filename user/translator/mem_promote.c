@@ -200,3 +200,16 @@ bool mem_fault_spurious(uint64_t addr, bool write)
 		rt_unlock();
 	return ok;
 }
+
+bool mem_mapped(uint64_t addr)
+{
+	bool mapped;
+
+	if (addr >= TASK_END)
+		return false;
+	rt_lock();
+	map_grown(addr, addr + 1);
+	mapped = map_at(addr);
+	rt_unlock();
+	return mapped;
+}

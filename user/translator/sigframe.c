@@ -349,10 +349,6 @@ void signal_return(struct cpu *cpu)
 	cpu->sigmask = mask;
 	sig_unhold(cpu, mask);
 
-	if (f.mc.rflags & FLAG_TF) {
-		regs->rip -= 2;
-		unsupported(cpu, "the trap flag, in a signal's frame");
-	}
 	if ((f.mc.cs | 3) == USER_CS32) {
 		regs->rip -= 2;
 		unsupported(cpu, "32-bit code, in a signal's frame");

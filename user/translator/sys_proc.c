@@ -190,6 +190,8 @@ long sys_arch_prctl_call(struct cpu *cpu, const struct sys_entry *e, long a[6])
 			cpu->guest_fs = a[1];
 		else
 			cpu->guest_gs = a[1];
+		if ((int)a[0] == ARCH_SET_GS)
+			cpu->gs_sel = 0;
 		return 0;
 	case ARCH_GET_FS:
 		return guest_write(a[1], &cpu->guest_fs, 8);

@@ -232,6 +232,7 @@ static uint64_t prepare_child(struct cpu *cpu, const struct cpu *from,
 		cpu->regs.r[4] = args->stack + args->stack_size;
 	cpu->guest_fs = args->flags & CLONE_SETTLS ? args->tls : from->guest_fs;
 	cpu->guest_gs = from->guest_gs;
+	cpu->gs_sel = from->gs_sel;
 
 	top = ((uint64_t)cpu->stack + THREAD_STACK - xsave_bytes) & -64UL;
 	memcpy((void *)top, from->xsave, xsave_bytes);
@@ -395,6 +396,7 @@ void thread_run(struct cpu *cpu)
 			unsupported(cpu, "%s", cpu->unsupported ?: "an instruction");
 		case CPU_STOP:
 		case CPU_LOOKUP:
+		case CPU_EMULATE:	/* done in core_run() */
 			signal_deliver(cpu);
 			core_drain(cpu);
 			break;

@@ -62,7 +62,7 @@ static int take_page(uint64_t gva, struct mem_code *mc)
 	return err;
 }
 
-static struct tb *try_translate(struct cpu *cpu, uint64_t pc, int *err)
+static struct tb *try_translate(struct cpu *cpu, uint64_t pc, struct insn *step, int *err)
 {
 	struct mem_code mc[2] = { { .class = MEM_NONE }, { .class = MEM_NONE } };
 	uint8_t src[FETCH + 2 * INSN_MAX];
@@ -78,6 +78,8 @@ static struct tb *try_translate(struct cpu *cpu, uint64_t pc, int *err)
 	*err = 0;
 	if (max == 0 || max > TB_MAX_INSNS)
 		max = TB_MAX_INSNS;
+	if (step)
+		max = 1;
 	if (take_page(pc, &mc[0]))
 		return fail(cpu, pc, "its page could not be write-protected");
 	if (mc[0].class == MEM_NONE)
@@ -88,8 +90,8 @@ static struct tb *try_translate(struct cpu *cpu, uint64_t pc, int *err)
 	have = in_page < FETCH ? in_page : FETCH;
 	if (guest_read(src, pc, have))
 		return fetch_fault(cpu, pc, pc, &mc[0]);
-	if (!block_begin(&b, pc, mc[0].class == MEM_CHECKED ? TB_CHECKED : 0,
-		   TB_MAX_HOST)) {
+	if (!block_begin(&b, pc, step ? TB_STEP : mc[0].class == MEM_CHECKED ? TB_CHECKED : 0,
+			 TB_MAX_HOST)) {
 		*err = -ENOSPC;
 		return NULL;
 	}
@@ -118,7 +120,7 @@ static struct tb *try_translate(struct cpu *cpu, uint64_t pc, int *err)
 			}
 			two = true;
 			r = decode(src + off, have - off + INSN_MAX, pc + off, &in);
-			if (mc[1].class == MEM_CHECKED)
+			if (mc[1].class == MEM_CHECKED && !step)
 				b.tb->flags |= TB_CHECKED;
 		}
 		if (r == DECODE_LONG) {
@@ -133,7 +135,16 @@ static struct tb *try_translate(struct cpu *cpu, uint64_t pc, int *err)
 		} else if (r != DECODE_OK) {
 			if (b.n)
 				break;
-			return fail(cpu, pc, bad_bytes(cpu, src, have));
+			if (decode_behind_cpu())
+				return fail(cpu, pc, bad_bytes(cpu, src, have));
+			/* Any of these bytes may have made it what it is. */
+			in.len = have - off + (two ? INSN_MAX : 0) < INSN_MAX ?
+				 have - off + (two ? INSN_MAX : 0) : INSN_MAX;
+			in.pc = pc;
+			in.kind = INSN_FAULT;
+			in.sig = SIGILL;
+			in.sig_code = ILL_ILLOPN;
+			in.sig_after = false;
 		}
 		block_insn(&b, &in);
 		off += in.len;
@@ -147,6 +158,11 @@ static struct tb *try_translate(struct cpu *cpu, uint64_t pc, int *err)
 	if (!block_finish(&b, src, off, pc + off)) {
 		*err = -ENOSPC;
 		return NULL;
+	}
+	if (step) {
+		in.bytes = NULL;
+		*step = in;
+		return tb;
 	}
 	tb->cm.flags = 0;
 	tb->cm.page[0] = mc[0].page;
@@ -181,7 +197,7 @@ static struct tb *try_translate(struct cpu *cpu, uint64_t pc, int *err)
 /* Other threads may fill the cache while this one waits for its lock. */
 #define MAX_FLUSHES 16
 
-struct tb *block_translate(struct cpu *cpu, uint64_t pc)
+static struct tb *translate(struct cpu *cpu, uint64_t pc, struct insn *step)
 {
 	unsigned int flushes = 0;
 	struct tb *tb;
@@ -193,7 +209,7 @@ struct tb *block_translate(struct cpu *cpu, uint64_t pc)
 				return fail(cpu, pc, "the code cache is too small");
 			cache_flush(cpu);
 		}
-		tb = try_translate(cpu, pc, &err);
+		tb = try_translate(cpu, pc, step, &err);
 		if (tb || !err)
 			return tb;
 		if (err == -ESTALE) {
@@ -210,4 +226,14 @@ struct tb *block_translate(struct cpu *cpu, uint64_t pc)
 		}
 		return fail(cpu, pc, "no memory for the code map");
 	}
+}
+
+struct tb *block_translate(struct cpu *cpu, uint64_t pc)
+{
+	return translate(cpu, pc, NULL);
+}
+
+struct tb *block_translate_step(struct cpu *cpu, uint64_t pc, struct insn *in)
+{
+	return translate(cpu, pc, in);
 }

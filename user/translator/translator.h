@@ -29,6 +29,7 @@ enum cpu_exit {		/* why guest code stopped */
 	CPU_SYSCALL,	/* syscall executed; rip is behind it */
 	CPU_STOP,	/* a cut: drain the ring, look at pending signals */
 	CPU_FAULT,	/* synchronous fault at rip: fault_sig, fault_code, fault_addr */
+	CPU_EMULATE,	/* the instruction at rip is done in C; never seen outside */
 	CPU_UNSUPPORTED,/* rip: cannot be translated; unsupported says why */
 };
 
@@ -78,6 +79,7 @@ struct cpu {
 	uint64_t replay_page;		/* code-map page of the store in flight, or none */
 	uint32_t heavy;			/* vector state and %fs are the runtime's */
 	uint32_t fsgsbase;		/* rdfsbase and friends work */
+	uint64_t gs_sel;		/* the guest's idea of the %gs selector */
 
 	/* Core's: why guest code stopped. */
 	enum cpu_exit exit;
@@ -86,6 +88,10 @@ struct cpu {
 	const char *unsupported;
 	struct tb *last_tb;		/* LOOKUP: chain this one's slot to what is found */
 	int last_slot;
+	const struct tb_exit *emulate;	/* EMULATE: where it comes from */
+	uint32_t stepping;		/* 1: a step of the guest's trap flag is to be run;
+					 * 2: it has been
+					 */
 	uint64_t last_epoch;		/* cache epoch in which last_tb was good */
 	uint64_t replay_gva;		/* its guest address; cpu->alias is its alias */
 	uint32_t cut;			/* a cut is under way (dispatch.c) */
@@ -314,6 +320,9 @@ struct codewp_view *mem_base_view(void);
  * now? (Another thread was changing the mapping.) Takes rt_lock.
  */
 bool mem_fault_spurious(uint64_t addr, bool write);
+
+/* Is anything mapped there for the guest? For si_code. Takes rt_lock. */
+bool mem_mapped(uint64_t addr);
 
 /*
  * Copies that fail instead of faulting. 0 or -EFAULT. guest_write() goes through
