@@ -135,3 +135,9 @@ bool mem_mapped(uint64_t addr)
 {
 	return addr >= 4096;
 }
+
+int guest_write(uint64_t gva, const void *src, size_t len)
+{
+	memcpy((void *)gva, src, len);
+	return 0;
+}
