@@ -298,9 +298,19 @@ static void emit_without_prefix(struct emit *e, const struct insn *in)
 {
 	unsigned int i = 0;
 
-	for (; emit_is_prefix(in->bytes[i]); i++)
-		if (!emit_is_segment(in->bytes[i]) && in->bytes[i] != 0x67)
-			emit_u8(e, in->bytes[i]);
+	for (;; i++) {
+		uint8_t now = in->bytes[i], next = in->bytes[i + 1];
+
+		if ((now & 0xf0) == 0x40) {
+			/* A REX prefix before another prefix does not count. */
+			if (!emit_is_prefix(next) && (next & 0xf0) != 0x40)
+				break;
+		} else if (!emit_is_prefix(now)) {
+			break;
+		} else if (!emit_is_segment(now) && now != 0x67) {
+			emit_u8(e, now);
+		}
+	}
 	emit_bytes(e, in->bytes + i, in->len - i);
 }
 
