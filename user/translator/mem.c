@@ -99,7 +99,6 @@ static bool written_by_call(const struct mview *mv, uint64_t voff, uint64_t gva)
 static int in_view(struct region *r, uint64_t gva, struct mem_code *mc)
 {
 	uint64_t voff = r->voff + gva - r->start;
-	struct codewp_arm_result res = { 0 };
 	const uint32_t *state = codewp_page_states(r->mv->view);
 	uint32_t now;
 	int err;
@@ -113,15 +112,17 @@ static int in_view(struct region *r, uint64_t gva, struct mem_code *mc)
 	/*
 	 * A write between the arm and the look at the state has raised the
 	 * generation and maybe disarmed the page: the next one would not be told.
+	 * One that is armed already needs no call.
 	 */
-	do {
+	now = __atomic_load_n(&state[voff >> 12], __ATOMIC_ACQUIRE);
+	while (!(now & CODEWP_PAGE_ARMED) || !(now & CODEWP_PAGE_KEEP)) {
 		err = codewp_arm(r->mv->view, voff, PAGE,
-				 r->mv->shared ? CODEWP_HOLD : CODEWP_KEEP, &res);
+				 r->mv->shared ? CODEWP_HOLD : CODEWP_KEEP, NULL);
 		if (err)
 			return err;
 		st.arms++;
 		now = __atomic_load_n(&state[voff >> 12], __ATOMIC_ACQUIRE);
-	} while (!(now & CODEWP_PAGE_ARMED));
+	}
 	mc->gen = now >> 8;
 	/* A call that waits in the kernel would fail when it comes to write here. */
 	if (!(codewp_backend_info(the_ctx)->can & CODEWP_CAN_KERNEL_WRITES) &&
@@ -132,7 +133,7 @@ static int in_view(struct region *r, uint64_t gva, struct mem_code *mc)
 		return err;
 	}
 	/* Somebody holds the page for I/O, and writes to it without a trap. */
-	if (!res.foreign)
+	if (!(now & CODEWP_PAGE_FOREIGN))
 		mc->class = MEM_VIEW;
 	return 0;
 }
