@@ -100,31 +100,39 @@ static bool may_have_code(uint64_t page)
 
 /* ---- chaining ----------------------------------------------------------------- */
 
-/* codemap_ops.set_jump: the offset is aligned, so this is one store for every
- * CPU that fetches it.
+/*
+ * Threads whose TBs a signal handler has cut loose, and which have not come here
+ * yet. If another thread chained such an edge again, even for a moment, the first
+ * could spin behind it with its signal undelivered; so no edge is made meanwhile.
+ */
+static uint32_t cuts;
+
+/*
+ * codemap_ops.set_jump: the offset is aligned, so this is one store for every CPU
+ * that fetches it. Comes after the edge is in the map: whoever cuts and does not
+ * find it there has raised cuts before, and no jump is made (seq_cst on both
+ * sides; pairs with cut_begin()).
  */
 static void set_jump(struct codemap_tb *cm, int slot, struct codemap_tb *dest)
 {
 	struct tb *tb = (struct tb *)cm;
 	uint8_t *at = tb->jump[slot];
-	const uint8_t *to = dest ? dest->entry : tb->stub[slot];
+	const uint8_t *to;
 
+	if (dest && __atomic_load_n(&cuts, __ATOMIC_SEQ_CST)) {
+		this_cpu()->not_chained = 1;
+		dest = NULL;
+	}
+	to = dest ? dest->entry : tb->stub[slot];
 	__atomic_store_n((int32_t *)at, (int32_t)(to - (at + 4)), __ATOMIC_RELEASE);
 }
-
-/*
- * Threads whose TBs a signal handler has cut loose, and which have not come here
- * yet. Another thread could chain such an edge again, and the first would spin
- * behind it with its signal undelivered; so no edge is made meanwhile.
- */
-static uint32_t cuts;
 
 static void cut_begin(struct cpu *cpu)
 {
 	if (cpu->cut)
 		return;
 	cpu->cut = 1;
-	/* Pairs with chain(): it sees the cut, or the cut comes after its edge. */
+	/* Pairs with set_jump(): it sees the cut, or the cut finds its edge. */
 	__atomic_add_fetch(&cuts, 1, __ATOMIC_SEQ_CST);
 }
 
@@ -138,15 +146,19 @@ static void cut_end(struct cpu *cpu)
 
 static void chain(struct tb *from, int slot, struct tb *to)
 {
+	struct cpu *cpu = this_cpu();
+
 	if (core_opts.no_chain || !from || slot < 0 || !from->jump[slot] ||
-	    __atomic_load_n(&cuts, __ATOMIC_SEQ_CST))
+	    __atomic_load_n(&cuts, __ATOMIC_RELAXED))
 		return;
+	cpu->not_chained = 0;
 	if (!codemap_chain(the_map, &from->cm, slot, &to->cm))
 		return;
-	st.chains++;
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	if (__atomic_load_n(&cuts, __ATOMIC_SEQ_CST))
+	/* In the map only: take it out, or it would never be made. */
+	if (cpu->not_chained)
 		codemap_unchain(the_map, &from->cm);
+	else
+		st.chains++;
 }
 
 /* ---- the fast way ---------------------------------------------------------------- */

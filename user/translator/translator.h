@@ -95,6 +95,7 @@ struct cpu {
 	uint64_t last_epoch;		/* cache epoch in which last_tb was good */
 	uint64_t replay_gva;		/* its guest address; cpu->alias is its alias */
 	uint32_t cut;			/* a cut is under way (dispatch.c) */
+	uint32_t not_chained;		/* set_jump() refused because of one */
 	uint64_t run_depth;		/* core_run() frames: must be 0 or 1 */
 	uint64_t epoch;			/* of the cache while this thread may hold addresses
 					 * of it (also in an upcall); 0: it holds none
