@@ -66,6 +66,48 @@ TEST(upcall_keep_leaves_the_page_armed)
 	ASSERT_EQ(kt_stat(view).events, 1);
 }
 
+/* A store that HOLD keeps back is told to the page's other views when it is done. */
+TEST(upcall_hold_in_overlapping_views)
+{
+	int memfd = kt_memfd(PAGE), fd;
+	int view = kt_view(memfd, PAGE, 0), other = kt_view(memfd, PAGE, 0);
+	const uint32_t *states = kt_states(view, 1), *others = kt_states(other, 1);
+	struct codewp_ring *ring = kt_ring(other, RING);
+	uint64_t *map = kt_map(view, PAGE);
+	struct codewp_area *area;
+	struct codewp_event ev;
+
+	ASSERT_ERRNO(kt_arm(view, 0, PAGE, CODEWP_ARM_KEEP), EINVAL);
+	ASSERT_ERRNO(kt_arm(view, 0, PAGE, CODEWP_ARM_KEEP | CODEWP_ARM_HOLD), EINVAL);
+	area = kt_register(kt_handler_skip, CODEWP_THREAD_UPCALL, -1, &fd);
+	area->scratch[1] = 4;	/* length of the store */
+	ASSERT_OK(kt_arm(view, 0, PAGE, CODEWP_ARM_HOLD));
+	ASSERT_OK(kt_arm(other, 0, PAGE, CODEWP_ARM_OPEN));
+	for (int i = 1; i <= 100; i++) {
+		kt_inc8(map);
+		ASSERT_EQ(map[0], 0);	/* skipped: it must not have been done */
+		ASSERT_EQ(area->scratch[0], i);
+		ASSERT_EQ(CODEWP_PAGE_GEN(kt_state(states, 0)), i);
+		ASSERT(kt_state(states, 0) & CODEWP_PAGE_ARMED);
+		ASSERT(area->state & CODEWP_PAGE_ARMED);
+		ASSERT(kt_state(others, 0) & CODEWP_PAGE_ARMED);
+		ASSERT(!kt_event(ring, &ev));
+	}
+	/* The owner lets it through: now the other view learns of it. */
+	ASSERT_OK(kt_disarm(view, 0, PAGE));
+	map[0] = 5;
+	ASSERT_EQ(map[0], 5);
+	ASSERT_EQ(area->scratch[0], 100);
+	ASSERT(!(kt_state(others, 0) & CODEWP_PAGE_ARMED));
+	ASSERT(kt_event(ring, &ev));
+	ASSERT_EQ(ev.offset, 0);
+	/* Who is not in the code cache is not held. */
+	ASSERT_OK(kt_arm(view, 0, PAGE, CODEWP_ARM_HOLD));
+	map[1] = 6;
+	ASSERT_EQ(map[1], 6);
+	ASSERT(!(kt_state(states, 0) & CODEWP_PAGE_ARMED));
+}
+
 /* Registers at the handler's entry: its own stack, DF and TF clear. */
 void kt_handler_regs(void);
 asm(".pushsection .text\n"
