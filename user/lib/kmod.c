@@ -280,12 +280,17 @@ static int kmod_thread_register(struct codewp_thread *t)
 		goto free;
 	}
 	if (mmap(t->area, CODEWP_PAGE_SIZE, PROT_READ | PROT_WRITE,
-		 MAP_SHARED | MAP_FIXED, t->fd, 0) != t->area) {
+		 MAP_SHARED | MAP_FIXED, t->fd, 0) != t->area)
 		err = -errno;
-		close(t->fd);
-		goto free;
-	}
-	return 0;
+	/*
+	 * The mapping holds the registration. A number would belong to the table
+	 * of the thread, which need not be that of who unregisters it: a child of
+	 * vfork has its own. And thousands of threads need no numbers.
+	 */
+	close(t->fd);
+	t->fd = -1;
+	if (!err)
+		return 0;
 free:
 	upcall_free(t);
 	return err;
@@ -293,7 +298,6 @@ free:
 
 static void kmod_thread_unregister(struct codewp_thread *t)
 {
-	close(t->fd);
 	upcall_free(t);
 }
 
