@@ -356,7 +356,8 @@ TEST(arm_wrong_arguments)
 	BAD_ARM(EINVAL, a_.offset = 1);
 	BAD_ARM(EINVAL, a_.length = 1);
 	BAD_ARM(EINVAL, a_.length = 0);
-	BAD_ARM(EINVAL, a_.flags = 2);
+	BAD_ARM(EINVAL, a_.flags = 4);
+	BAD_ARM(EINVAL, a_.flags = CODEWP_ARM_KEEP | CODEWP_ARM_HOLD);
 	BAD_ARM(EINVAL, a_.flags = CODEWP_ARM_KEEP);	/* not a private view */
 	BAD_ARM(EINVAL, a_.reserved0 = 1);
 	BAD_ARM(EINVAL, a_.reserved[0] = 1);

@@ -115,13 +115,11 @@ static void places(void)
 	CHECK_ERR(mmap(hint, PAGE, all, shared_anon | MAP_FIXED_NOREPLACE, -1, 0), EEXIST);
 }
 
-/* Runtime only: no mapping is executable but the cache and the runtime's text. */
+/* The driver looks at the process's mappings while it is stopped. */
 static void not_executable(void)
 {
 	int fd = memfd_create("x", 0);
-	char *p = anon(4, PROT_READ | PROT_WRITE | PROT_EXEC), *q, line[512];
-	unsigned int lines = 0;
-	FILE *f;
+	char *p = anon(4, PROT_READ | PROT_WRITE | PROT_EXEC), *q;
 
 	CHECK(fd >= 0 && !ftruncate(fd, PAGE));
 	q = mmap(NULL, PAGE, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
@@ -129,22 +127,7 @@ static void not_executable(void)
 	put(p, 7);
 	CHECK(pwrite(fd, p, 6, 0) == 6);
 	CHECK(call(p) == 7 && call(q) == 7);
-	f = fopen("/proc/self/maps", "r");
-	CHECK(f);
-	while (fgets(line, sizeof(line), f)) {
-		unsigned long start, end;
-		char perm[5];
-
-		CHECK(sscanf(line, "%lx-%lx %4s", &start, &end, perm) == 3);
-		lines++;
-		if (perm[2] != 'x' || strstr(line, "[vdso]") || strstr(line, "[vsyscall]"))
-			continue;
-		if (start < (unsigned long)BASE || end > (unsigned long)END) {
-			printf("executable: %s", line);
-			exit(1);
-		}
-	}
-	CHECK(lines > 10);
+	CHECK(!raise(SIGSTOP));
 }
 
 /* Ends by SIGSEGV: data is no code. */

@@ -10,7 +10,10 @@ pg=$(ps -o pgid= -p $! | tr -d ' '); ps -o pgid= -g 0 >/dev/null
 [ "$(ps -eo pgid= | grep -cw "$pg")" = 3 ] && echo three in one group
 kill -STOP -- -"$pg"; sleep 0.3; jobs | sed 's/\[\([0-9]*\)\][-+ ]*/[\1] /'
 kill -CONT -- -"$pg"; sleep 0.2; jobs -r | wc -l
-kill -- -"$pg"; wait 2>/dev/null; echo "after kill: $(jobs | wc -l)"
+# Which command the shell says it before is a matter of time.
+exec 3>&2 2>/dev/null
+kill -- -"$pg"; wait; jobs >/dev/null; echo "after kill: $(jobs | wc -l)"
+exec 2>&3
 (sleep 0.2; echo background) & fg %% >/dev/null; echo "fg $?"
 { sleep 0.1; echo grouped; } & wait $!; disown -a; jobs
 suspend_me() { kill -STOP $BASHPID; echo resumed; }
