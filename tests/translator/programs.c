@@ -353,6 +353,12 @@ static const char *const guest_prog[] = {
 	"proc_storm",
 };
 
+/* Its native run would be the end of the VM. */
+static void no_far_returns(void)
+{
+	SKIP("QEMU's processor reads the stack of a far return with the kernel's rights");
+}
+
 /*
  * One test per case; in the VM (CODEWP_VM), where starting a process is what
  * takes the time, one for all cases of a program that can share a process, and
@@ -411,6 +417,8 @@ int main(int argc, char **argv)
 		/* how a program is linked makes no difference to the module */
 		if (getenv("CODEWP_VM") && strchr(guest_prog[i], '-'))
 			continue;
+		else if (getenv("CODEWP_VM") && !strcmp(guest_prog[i], "insns_odd"))
+			add(BUILT_IN, "%s.all", guest_prog[i])->fn = no_far_returns;
 		else if (add_guest(guest_prog[i])) {
 			tt_clean_up();
 			return 1;
