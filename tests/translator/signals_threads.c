@@ -3,7 +3,7 @@
  * Signals and threads: who gets them, cancellation, preemption, faults in all
  * threads at once, and a storm.
  *
- * STORM_SECONDS: how long the storm blows (2).
+ * GUEST_SECONDS: how long the storm blows (2).
  */
 #include "signals.h"
 
@@ -514,7 +514,7 @@ static void *storm_thread(void *arg)
 CASE(storm)
 {
 	const struct itimerval it = { { 0, 1000 }, { 0, 1000 } };
-	double end = seconds_now() + atof(getenv("STORM_SECONDS") ?: "2");
+	double end = seconds_now() + atof(getenv("GUEST_SECONDS") ?: "2");
 	uint64_t sent = 0, received = 0;
 	long n = 0;
 

@@ -99,17 +99,21 @@ void signal_block_all(void)
 	host_mask(~0UL);
 }
 
-/* What the host's mask is while nothing special goes on. */
-static uint64_t usual_mask(const struct cpu *cpu)
-{
-	uint64_t mask = cpu->sig_pending & ~SYNC_SIGNALS ? ~0UL : cpu->sigmask;
-
-	return mask & ~SYNC_SIGNALS;
-}
-
+/*
+ * The host's mask becomes the guest's, unless a signal is queued: all are blocked
+ * then, and stay so. One may be queued on the way into the kernel; the handler sees
+ * to it that the call is not made then, or a second one would take its place.
+ */
 void signal_unblock(struct cpu *cpu)
 {
-	host_mask(usual_mask(cpu));
+	uint64_t mask = cpu->sigmask & ~SYNC_SIGNALS, all = ~SYNC_SIGNALS;
+	long args[6] = { SIG_SETMASK, (long)&mask, 0, 8 };
+
+	if (guest_syscall(&cpu->sig_queued, SYS_rt_sigprocmask, args) != -ERESTARTSYS)
+		return;
+	/* They were not, if it was queued before signal_block_all(). */
+	args[1] = (long)&all;
+	raw_syscall(SYS_rt_sigprocmask, SIG_SETMASK, args[1], 0, 8, 0, 0);
 }
 
 static int host_stack(void *stack, size_t size)
@@ -212,6 +216,7 @@ int signal_clone(struct cpu *cpu, const struct cpu *from, uint64_t flags)
 	cpu->sighand = sh;
 	cpu->sigmask = from->sigmask;
 	cpu->sig_pending = 0;
+	cpu->sig_queued = 0;
 	cpu->sig_held = 0;
 	cpu->sig_waiting = false;
 	cpu->fault_raised = false;
@@ -269,6 +274,7 @@ void signal_thread_exit(struct cpu *cpu)
 	if (cpu == this_cpu() && async && cpu->sig_info.si_code != SI_TKILL)
 		pass_on(__builtin_ctzl(async) + 1, &cpu->sig_info);
 	cpu->sig_pending = 0;
+	cpu->sig_queued = 0;
 	if (!--cpu->sighand->refs && cpu->sighand != &first_sighand)
 		free(cpu->sighand);
 	cpu->sighand = NULL;
@@ -282,6 +288,7 @@ void signal_fork_child(struct cpu *cpu, uint64_t flags)
 {
 	cpu->sighand->refs = 1;
 	cpu->sig_pending = 0;
+	cpu->sig_queued = 0;
 	cpu->sig_held = 0;
 	if (flags & CLONE_CLEAR_SIGHAND) {
 		clear_handlers(cpu->sighand);
@@ -429,6 +436,7 @@ static void asynchronous(struct cpu *cpu, int sig, const siginfo_t *info, uconte
 			return;
 	} else {
 		cpu->sig_info = *info;
+		cpu->sig_queued = 1;
 		/* Until it is delivered the kernel keeps all others. */
 		*(uint64_t *)&uc->uc_sigmask = ~SYNC_SIGNALS;
 	}
@@ -658,6 +666,8 @@ void signal_deliver(struct cpu *cpu)
 
 		deliver(cpu, sig, &info);
 		__atomic_and_fetch(&cpu->sig_pending, ~SIG_BIT(sig), __ATOMIC_RELAXED);
+		if (async)
+			cpu->sig_queued = 0;
 		signal_unblock(cpu);
 	}
 	cpu->sig_wait_hit = false;

@@ -151,6 +151,7 @@ struct cpu *thread_alloc(void)
 	cpu->tid = 0;
 	cpu->sigmask = 0;
 	cpu->sig_pending = 0;
+	cpu->sig_queued = 0;
 	cpu->stop = 0;
 	cpu->kwrites = 0;
 	return cpu;

@@ -109,6 +109,7 @@ struct cpu {
 	struct process *proc;
 	struct sighand *sighand;
 	uint64_t sigmask;		/* the guest's */
+	volatile uint32_t sig_queued;	/* sig_info holds one: the host has all blocked */
 	volatile uint64_t sig_pending;	/* queued, to be delivered at the next cut: leave
 					 * the cache. Of the signals that no instruction
 					 * raises at most one (signal.c)
