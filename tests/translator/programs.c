@@ -393,7 +393,9 @@ static void no_far_returns(void)
  */
 static int add_guest(const char *guest)
 {
-	bool vm = getenv("CODEWP_VM") && strncmp(guest, "app_", 4);
+	/* Filters stay with the process, and names and arguments are its. */
+	bool vm = getenv("CODEWP_VM") && strncmp(guest, "app_", 4) &&
+		  strcmp(guest, "sys_seccomp") && strcmp(guest, "sys_views");
 	char path[PATH_MAX + 128], *argv[] = { path, "--list", NULL };
 	struct result r;
 

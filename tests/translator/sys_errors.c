@@ -196,7 +196,7 @@ CASE(bad_pointers)
 	TRY(execve, BAD, 0, 0);
 	TRY(execve, missing, 0, 0);
 	TRY(execve, "/", 0, 0);
-	TRY(execve, path, BAD, 0);
+	TRY(execve, "/proc/self/exe", BAD, 0);	/* whose turn is first depends on the kernel */
 	TRY(execveat, -1, empty, 0, 0, 0);
 	TRY(execveat, -1, empty, 0, 0, 0x1000);
 	TRY(clone3, BAD, 88);

@@ -287,7 +287,7 @@ static uint64_t build_stack(const struct image *prog, const struct image *interp
 	 */
 	if (getrlimit(RLIMIT_STACK, &lim) || lim.rlim_cur > 1UL << 30)
 		lim.rlim_cur = 1UL << 30;
-	if (bytes + (1UL << 20) > lim.rlim_cur)
+	if (bytes + (128UL << 10) > lim.rlim_cur)
 		bad(126, "%s", strerror(E2BIG));
 	end = PAGE_UP(getauxval(AT_EXECFN) + strlen((char *)getauxval(AT_EXECFN)) + 9);
 	low = PAGE_DOWN(end - lim.rlim_cur);
