@@ -165,8 +165,13 @@ int main(int argc, char **argv)
 		if (argc != 2 || (strcmp(argv[1], "--all") ? strcmp(argv[1], c->name) :
 				  !strncmp(c->name, "dies_", 5)))
 			continue;
-		/* QEMU's own translator goes astray in this one, natively */
-		if (getenv("CODEWP_VM") && !strcmp(c->name, "shld_mem"))
+		/*
+		 * QEMU's own translator goes astray in the first one, natively; in the
+		 * second a thread spins in a jump that memory shows cut: QEMU 7.2 reads
+		 * code without its page's lock, and can miss another processor's store.
+		 */
+		if (getenv("CODEWP_VM") && (!strcmp(c->name, "shld_mem") ||
+					    !strcmp(c->name, "identity_of_all_threads")))
 			continue;
 		c->fn();
 		printf("%s done\n", c->name);
