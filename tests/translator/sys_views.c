@@ -211,7 +211,7 @@ CASE(names_of_proc)
 	close(fd);
 	CHECK(!chdir("/proc/self/task"));
 	snprintf(name, sizeof(name), "%d/maps", getpid());
-	CHECK(slurp(name) && !strstr(text, "codewp"));
+	CHECK(slurp(name) && !strstr(text, "codewp-run"));
 	CHECK(line_of(names_of_proc));
 
 	struct stat a, b;

@@ -147,6 +147,9 @@ long sys_prctl_call(struct cpu *cpu, const struct sys_entry *e, long a[6])
 		mem_kernel_write(a[4], 8);
 		break;
 	case PR_GET_AUXV:
+		/* A kernel before 6.4 does not have it. */
+		if (raw_syscall(SYS_prctl, PR_GET_AUXV, 0, 0, 0, 0, 0) == -EINVAL)
+			return -EINVAL;
 		return get_auxv(a);
 	case PR_GET_SECCOMP:
 		return seccomp_mode(cpu);
