@@ -180,6 +180,21 @@ static void emit_push(struct block *b, uint64_t value)
 	emit_u32(e, 0);
 }
 
+/* The operand's address to %rax, then the load through (%rax) that is given. */
+static void emit_load_by_rax(struct emit *e, const struct insn *in, const uint8_t *load,
+			     size_t n)
+{
+	if (is_riprel(in))
+		emit_mov_imm(e, RAX, in->target);
+	else
+		emit_op_mem(e, 0x8d, RAX, in, false);
+	if (in->z.attributes & ZYDIS_ATTRIB_HAS_SEGMENT_GS)
+		emit_add_guest_gs(e, RAX, RCX);
+	if (in->z.attributes & ZYDIS_ATTRIB_HAS_SEGMENT_FS)
+		emit_u8(e, 0x64);
+	emit_bytes(e, load, n);
+}
+
 /* The target of an indirect branch to %rax, whose own value is in SCR_INDIRECT. */
 static void emit_target(struct block *b, const struct insn *in, struct insn_map *m)
 {
@@ -203,15 +218,7 @@ static void emit_target(struct block *b, const struct insn *in, struct insn_map 
 			    in->z.attributes & ZYDIS_ATTRIB_HAS_SEGMENT_FS);
 		return;
 	}
-	if (is_riprel(in))
-		emit_mov_imm(e, RAX, in->target);
-	else
-		emit_op_mem(e, 0x8d, RAX, in, false);
-	if (in->z.attributes & ZYDIS_ATTRIB_HAS_SEGMENT_GS)
-		emit_add_guest_gs(e, RAX, RCX);
-	if (in->z.attributes & ZYDIS_ATTRIB_HAS_SEGMENT_FS)
-		emit_u8(e, 0x64);
-	emit_bytes(e, load, sizeof(load));
+	emit_load_by_rax(e, in, load, sizeof(load));
 }
 
 /* %rax: target, its own value in SCR_INDIRECT */
@@ -389,15 +396,7 @@ static void emit_selector(struct block *b, const struct insn *in)
 		emit_u8(e, 0xc0 | (reg & 7));
 		return;
 	}
-	if (is_riprel(in))
-		emit_mov_imm(e, RAX, in->target);
-	else
-		emit_op_mem(e, 0x8d, RAX, in, false);
-	if (in->z.attributes & ZYDIS_ATTRIB_HAS_SEGMENT_GS)
-		emit_add_guest_gs(e, RAX, RCX);
-	if (in->z.attributes & ZYDIS_ATTRIB_HAS_SEGMENT_FS)
-		emit_u8(e, 0x64);
-	emit_bytes(e, load, sizeof(load));
+	emit_load_by_rax(e, in, load, sizeof(load));
 }
 
 /*
