@@ -138,6 +138,22 @@ static struct cpu *new_cpu(void)
 	return cpu;
 }
 
+/*
+ * Nothing of the last thread's: in the child of fork it has not ended, but stopped
+ * anywhere, with pointers to TBs that are not there any more.
+ */
+static void forget_thread(struct cpu *cpu)
+{
+	struct codemap_jc jc = cpu->jc;
+	void *xsave = cpu->xsave;
+	uint64_t xsave_mask = cpu->xsave_mask;
+
+	memset(cpu, 0, offsetof(struct cpu, next));
+	cpu->jc = jc;
+	cpu->xsave = xsave;
+	cpu->xsave_mask = xsave_mask;
+}
+
 struct cpu *thread_alloc(void)
 {
 	struct cpu *cpu = __atomic_load_n(&free_cpus, __ATOMIC_ACQUIRE);
@@ -148,12 +164,7 @@ struct cpu *thread_alloc(void)
 		;
 	if (!cpu)
 		return new_cpu();
-	cpu->tid = 0;
-	cpu->sigmask = 0;
-	cpu->sig_pending = 0;
-	cpu->sig_queued = 0;
-	cpu->stop = 0;
-	cpu->kwrites = 0;
+	forget_thread(cpu);
 	return cpu;
 }
 
@@ -327,6 +338,7 @@ static void reclaim(struct cpu *cpu, bool ran)
 long thread_clone(struct cpu *cpu, const struct clone_args *args)
 {
 	bool new_process = !(args->flags & CLONE_THREAD);
+	bool vfork = new_process && args->flags & CLONE_VFORK;
 	struct cpu *child;
 	long ret = -ENOMEM;
 	uint64_t top;
@@ -355,7 +367,7 @@ long thread_clone(struct cpu *cpu, const struct clone_args *args)
 		goto unlock;
 	}
 	seccomp_clone(child, cpu);
-	child->vfork = new_process && args->flags & CLONE_VFORK;
+	child->vfork = vfork;
 	child->proc->threads++;
 	nr_live++;
 	top = prepare_child(child, cpu, args);
@@ -365,8 +377,9 @@ long thread_clone(struct cpu *cpu, const struct clone_args *args)
 	/* With CLONE_VFORK it has executed a program, or ended, after this. */
 	ret = host_clone(args, top, child->stack, child->tls);
 
+	/* Any other child may have ended by now, and be somebody else's. */
 	failed = ret < 0;
-	if (failed || child->vfork) {
+	if (failed || vfork) {
 		rt_lock_of_gone(child);
 		rt_lock();
 		reclaim(child, !failed);

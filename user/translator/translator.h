@@ -103,7 +103,6 @@ struct cpu {
 	struct codewp_thread *thread;	/* registration with the library */
 
 	/* The runtime's: threads and signals. */
-	struct cpu *next;		/* all_cpus: append only */
 	uint32_t live;			/* 0: free to be used again */
 	int tid;
 	struct process *proc;
@@ -131,13 +130,16 @@ struct cpu {
 	unsigned int retries;
 	struct kwrite kwrite[KWRITES];
 	volatile uint32_t kwrites;	/* how many; KWRITES + 1: anything */
-	void *stack, *sigstack, *tls;	/* the runtime's memory for this thread */
-	struct cpu *free_next;		/* thread.c: while it is free */
 	bool vfork;			/* the parent waits, and takes this back */
 	void *exec_args;		/* exec.c: memory of a call under way */
 	size_t exec_bytes;
 	struct seccomp *seccomp;	/* the guest's filters of this thread, or NULL */
 	char reason[96];		/* room for an unsupported text */
+
+	/* From here on kept for the next thread (thread_alloc()). */
+	struct cpu *next;		/* all_cpus: append only */
+	struct cpu *free_next;		/* thread.c: while it is free */
+	void *stack, *sigstack, *tls;	/* the runtime's memory for this thread */
 	struct run_stats stats;
 };
 
