@@ -9,7 +9,7 @@
  *
  * The copy and the fork are one moment for the parent's other threads, as
  * natively: meanwhile private views are not writable, and whoever tries waits for
- * rt_lock (mem_fault_spurious(), kwrite_freeze()). Only memory that a system call
+ * rt_lock (mem_fault_again(), kwrite_freeze()). Only memory that a system call
  * in flight may write stays writable.
  *
  * With rt_lock held throughout.

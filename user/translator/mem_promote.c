@@ -6,12 +6,12 @@
  * Memory that becomes writable and executable is moved at once; very large
  * pieces of it, and what is executable only because everything readable is, when
  * code is first run from them. While it is copied nobody can write it: a guest
- * thread that tries faults, and mem_fault_spurious() makes it wait and try
+ * thread that tries faults, and mem_fault_again() makes it wait and try
  * again; a system call waits before it enters the kernel (mem_kwrite.c). One
  * that is in the kernel already may come to write at any time, so then the
  * memory stays what it is, and its blocks check themselves.
  *
- * With rt_lock held, but for mem_fault_spurious(), which takes it.
+ * With rt_lock held, but for mem_fault_again(), which takes it.
  */
 #include "mem.h"
 #include "raw_syscall.h"
@@ -181,24 +181,36 @@ int mem_promote_around(const struct region *r, uint64_t gva)
 	return mem_promote(start, end);
 }
 
-/* Takes rt_lock: whoever was changing the map is done then. */
-bool mem_fault_spurious(uint64_t addr, bool write)
+/*
+ * Does the kernel let it happen? What is armed, and what is behind the end of a
+ * file, is not populated; before Linux 5.14 nothing is.
+ */
+static bool can_populate(uint64_t addr, bool write)
 {
-	bool mine = rt_lock_mine(), ok;
+	return !raw_syscall(SYS_madvise, addr & -PAGE, PAGE,
+			    write ? MADV_POPULATE_WRITE : MADV_POPULATE_READ, 0, 0, 0);
+}
+
+/* Takes rt_lock: whoever was changing the map is done then. */
+enum mem_access mem_fault_again(uint64_t addr, bool write)
+{
+	enum mem_access access = MEM_FAULTS;
+	bool mine = rt_lock_mine();
 	struct region *r;
 
 	if (addr >= TASK_END)
-		return false;
+		return access;
 	if (!mine)
 		rt_lock();
 	map_grown(addr, addr + 1);
 	r = map_at(addr);
 	/* Below a stack there is less than its region says. */
-	ok = r && r->kind != R_STACK &&
-	     r->prot & (write ? PROT_WRITE : PROT_READ | PROT_WRITE | PROT_EXEC);
+	if (r && r->kind != R_STACK &&
+	    r->prot & (write ? PROT_WRITE : PROT_READ | PROT_WRITE | PROT_EXEC))
+		access = can_populate(addr, write) ? MEM_WORKS : MEM_UNCLEAR;
 	if (!mine)
 		rt_unlock();
-	return ok;
+	return access;
 }
 
 bool mem_mapped(uint64_t addr)

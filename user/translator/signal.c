@@ -36,7 +36,7 @@
 
 #define SIGSTACK_FIRST	(256UL << 10)
 #define FLAG_RF		0x10000UL	/* the processor sets it in a fault's flags */
-#define MAX_RETRIES	1000	/* of one access that the map allows */
+#define MAX_RETRIES	1000	/* of one access that only the map allows */
 
 static struct sighand first_sighand = { .refs = 1 };
 
@@ -460,28 +460,29 @@ static void asynchronous(struct cpu *cpu, int sig, const siginfo_t *info, uconte
 }
 
 /*
- * Another thread is moving the memory, or has just made it accessible. Never the
- * answer for good: an access that fails again and again is a real fault.
+ * Another thread is moving the memory, or has just made it accessible. Where the
+ * kernel does not confirm that, the answer is not yes for good: an access that
+ * fails again and again is a real fault.
  */
 static bool try_again(struct cpu *cpu, const ucontext_t *uc, uint64_t pc)
 {
 	uint64_t addr = uc->uc_mcontext.gregs[REG_CR2];
 	uint32_t in_cache = cpu->in_cache;
-	bool again;
+	enum mem_access access;
 
 	if (uc->uc_mcontext.gregs[REG_TRAPNO] != 14)
 		return false;
-	if (cpu->retry_pc != pc || cpu->retry_addr != addr)
+	cpu->in_cache = 0;
+	access = mem_fault_again(core_fault_addr(cpu, addr),
+				 uc->uc_mcontext.gregs[REG_ERR] & 2);
+	cpu->in_cache = in_cache;
+	if (access != MEM_UNCLEAR || cpu->retry_pc != pc || cpu->retry_addr != addr)
 		cpu->retries = 0;
 	cpu->retry_pc = pc;
 	cpu->retry_addr = addr;
-	if (cpu->retries++ >= MAX_RETRIES)
-		return false;
-	cpu->in_cache = 0;
-	again = mem_fault_spurious(core_fault_addr(cpu, addr),
-				   uc->uc_mcontext.gregs[REG_ERR] & 2);
-	cpu->in_cache = in_cache;
-	return again;
+	if (access == MEM_UNCLEAR)
+		return cpu->retries++ < MAX_RETRIES;
+	return access == MEM_WORKS;
 }
 
 /* Called from signal_entry.S with the runtime's %fs. */

@@ -320,10 +320,15 @@ uint64_t mem_page_gva(uint64_t page);
  */
 struct codewp_view *mem_base_view(void);
 /*
- * A fault on guest memory out of the code cache: does the map allow the access
- * now? (Another thread was changing the mapping.) Takes rt_lock.
+ * A fault on guest memory out of the code cache: can the access be made now?
+ * (Another thread was changing the mapping.) Takes rt_lock.
  */
-bool mem_fault_spurious(uint64_t addr, bool write);
+enum mem_access {
+	MEM_FAULTS,		/* no, by the guest's map */
+	MEM_UNCLEAR,		/* by the map it can; the kernel does not say so */
+	MEM_WORKS,		/* the page is there for it */
+};
+enum mem_access mem_fault_again(uint64_t addr, bool write);
 
 /* Is anything mapped there for the guest? For si_code. Takes rt_lock. */
 bool mem_mapped(uint64_t addr);
