@@ -46,6 +46,7 @@ enum codewp_backend {
 #define CODEWP_CAN_MPROTECT	  (1U << 4) /* arming survives the user's mprotect */
 #define CODEWP_CAN_DIRTY	  (1U << 5) /* DISPLAY and MIGRATION clients */
 #define CODEWP_CAN_RING		  (1U << 6) /* writes of unregistered threads are told */
+#define CODEWP_CAN_KVM		  (1U << 7) /* views may be the memory of KVM guests */
 
 struct codewp_backend_info {
 	enum codewp_backend backend;
@@ -105,6 +106,22 @@ int codewp_view_create(struct codewp *ctx, struct codewp_view **view,
 void codewp_view_destroy(struct codewp_view *view);	/* mappings stay, unarmed */
 
 /*
+ * kmod only, else -EOPNOTSUPP. A view whose memory the module makes: there is no
+ * memfd, and its descriptor (codewp_view_fd()) is all that another process needs.
+ * share_ring is refused (-EINVAL).
+ */
+int codewp_view_anon(struct codewp *ctx, struct codewp_view **view,
+		     uint64_t length, const struct codewp_view_opts *opts);
+
+/*
+ * kmod only, else -EOPNOTSUPP. Take part in an anonymous view that somebody else
+ * made, by a duplicate of its descriptor (pidfd_getfd(), SCM_RIGHTS, fork). Pages
+ * that are armed stay so when the attached view is destroyed. The ring has one
+ * reader: agree on who that is.
+ */
+int codewp_view_attach(struct codewp *ctx, struct codewp_view **view, int fd);
+
+/*
  * Map [voff, voff + len) of the view at addr (NULL: anywhere; flags:
  * MAP_FIXED, MAP_FIXED_NOREPLACE, MAP_NORESERVE, ...; MAP_SHARED is implied).
  * PROT_EXEC is refused. Unmapping, remapping and protecting such a mapping goes
@@ -129,6 +146,13 @@ int codewp_alias(struct codewp_view *view, void **alias);
  * write between the trap and the handler. Nothing may be written by the alias.
  */
 #define CODEWP_HOLD	2U
+/*
+ * kmod only: KVM_RUN of a guest that stores to the page fails with EFAULT before
+ * the store is done, and the page stays armed: disarm it, and KVM_RUN completes the
+ * store. Whoever else writes is told as with OPEN. -EOPNOTSUPP while the module
+ * codewp_kvm is not loaded.
+ */
+#define CODEWP_STOP	3U
 
 struct codewp_arm_result {
 	uint64_t done;		/* bytes done, also when an error is returned */
@@ -219,6 +243,9 @@ struct codewp_event_info {
 	uint32_t tid;
 	bool kernel;		/* written by a system call */
 	bool whole_page;	/* after an overflow: only the page is known */
+	bool guest;		/* written by a KVM guest: tid is the vCPU's thread */
+	bool stopped;		/* guest: KVM_RUN failed instead, nothing is written */
+	uint32_t vcpu;		/* guest: what KVM_CREATE_VCPU was given */
 };
 
 typedef void (*codewp_event_fn)(const struct codewp_event_info *ev, void *arg);
@@ -260,7 +287,7 @@ struct codewp_stats {
 
 int codewp_view_stats(struct codewp_view *view, struct codewp_stats *st);
 int codewp_view_fd(struct codewp_view *view);	/* kmod: the view's fd; or -errno */
-int codewp_view_memfd(struct codewp_view *view);
+int codewp_view_memfd(struct codewp_view *view);	/* or -errno: it has none */
 
 #ifdef __cplusplus
 }

@@ -111,6 +111,7 @@ void need(uint32_t what)
 		{ CODEWP_CAN_MPROTECT, "mprotect:" },
 		{ CODEWP_CAN_DIRTY, "dirty:" },
 		{ CODEWP_CAN_RING, "ring:" },
+		{ CODEWP_CAN_KVM, "kvm:" },
 	};
 	const char *cannot = codewp_backend_info(fx.ctx)->cannot;
 

@@ -20,6 +20,13 @@ struct backend_ops {
 	/* view is filled in but for ring, states, fd and id */
 	int (*view_create)(struct codewp_view *view,
 			   const struct codewp_view_opts *opts);
+	/* The same without a memfd; NULL: the backend has no anonymous views */
+	int (*view_anon)(struct codewp_view *view,
+			 const struct codewp_view_opts *opts);
+	/* fd is somebody's view: what is it; fd goes over into view_attach() */
+	int (*view_info)(int fd, struct codewp_view_info *info);
+	int (*view_attach)(struct codewp_view *view,
+			   const struct codewp_view_opts *opts);
 	/* alive is false in a forked child: memory goes, mappings are not touched */
 	void (*view_destroy)(struct codewp_view *view, bool alive);
 

@@ -74,8 +74,9 @@ struct codewp_view {
 	uint32_t *states;		/* written by the kernel (kmod) or state.c */
 	size_t states_bytes;
 	void *alias;
-	int memfd;			/* a duplicate of the caller's */
+	int memfd;			/* a duplicate of the caller's; -1: anonymous */
 	int fd;				/* kmod: the view; else -1 */
+	bool attached;			/* somebody else's: ends without a disarm */
 	uint32_t id;
 	uint32_t maps;			/* head of the view's list in the tracker */
 	bool private_view;
@@ -116,6 +117,15 @@ int fd_settle(const struct codewp *ctx, int fd);
  * a longer one must be zero in what we do not know (-E2BIG). NULL: all zero.
  */
 int opts_copy(void *dst, size_t known, const void *opts);
+
+/* The steps of making a view; view_add() frees the view when create() fails. */
+int view_opts_check(const struct codewp *ctx, struct codewp_view_opts *o,
+		    const struct codewp_view_opts *opts);
+struct codewp_view *view_new(struct codewp *ctx, uint64_t length,
+			     const struct codewp_view_opts *opts);
+int view_add(struct codewp_view *view, struct codewp_view **out,
+	     const struct codewp_view_opts *opts,
+	     int (*create)(struct codewp_view *view, const struct codewp_view_opts *opts));
 
 /* False in a forked child: the context is its parent's. */
 static inline bool ctx_alive(const struct codewp *ctx)

@@ -112,6 +112,36 @@ static int map_ring(struct codewp_view *view, uint32_t bytes)
 	return 0;
 }
 
+/* The view's descriptor and what the library maps of it; closes fd on an error. */
+static int map_view(struct codewp_view *view, int fd, const struct codewp_view_opts *opts)
+{
+	size_t bytes = (view->pages * sizeof(uint32_t) + PAGE_MASK) & ~PAGE_MASK;
+	void *p;
+	int err;
+
+	p = mmap(NULL, bytes, PROT_READ, MAP_SHARED, fd, CODEWP_MMAP_STATE);
+	if (p == MAP_FAILED) {
+		err = -errno;
+		close(fd);
+		return err;
+	}
+	view->fd = fd;
+	view->states = p;
+	view->states_bytes = bytes;
+	if (opts->share_ring) {
+		view->ring = ring_get(opts->share_ring->ring);
+		return 0;
+	}
+	err = map_ring(view, opts->ring_bytes);
+	if (!err)
+		return 0;
+	munmap(view->states, view->states_bytes);
+	view->states = NULL;
+	close(fd);
+	view->fd = -1;
+	return err;
+}
+
 static int kmod_view_create(struct codewp_view *view, const struct codewp_view_opts *opts)
 {
 	struct codewp_view_create vc = {
@@ -124,9 +154,7 @@ static int kmod_view_create(struct codewp_view *view, const struct codewp_view_o
 		.clients = opts->clients,
 		.cookie = view->cookie,
 	};
-	size_t bytes = (view->pages * sizeof(uint32_t) + PAGE_MASK) & ~PAGE_MASK;
-	int fd, err;
-	void *p;
+	int fd;
 
 	fd = ioctl(view->ctx->fd, CODEWP_IOC_VIEW, &vc);
 	if (fd < 0)
@@ -134,34 +162,65 @@ static int kmod_view_create(struct codewp_view *view, const struct codewp_view_o
 	fd = fd_settle(view->ctx, fd);
 	if (fd < 0)
 		return fd;
-	view->fd = fd;
 	view->id = vc.id;
+	return map_view(view, fd, opts);
+}
 
-	p = mmap(NULL, bytes, PROT_READ, MAP_SHARED, fd, CODEWP_MMAP_STATE);
-	if (p == MAP_FAILED) {
-		err = -errno;
-		goto close;
+static int kmod_view_anon(struct codewp_view *view, const struct codewp_view_opts *opts)
+{
+	struct codewp_anon a = {
+		.length = view->length,
+		.flags = opts->private_view ? CODEWP_VIEW_PRIVATE : 0,
+		.clients = opts->clients,
+		.ring_bytes = opts->ring_bytes,
+		.cookie = view->cookie,
+	};
+	int fd, err;
+
+	fd = open(DEVICE, O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	fd = fd_settle(view->ctx, fd);
+	if (fd < 0)
+		return fd;
+	if (ioctl(fd, CODEWP_IOC_ANON, &a)) {
+		/* A module from before there were anonymous views. */
+		err = errno == ENOTTY ? -EOPNOTSUPP : -errno;
+		close(fd);
+		return err;
 	}
-	view->states = p;
-	view->states_bytes = bytes;
-	if (opts->share_ring) {
-		view->ring = ring_get(opts->share_ring->ring);
-		return 0;
-	}
-	err = map_ring(view, opts->ring_bytes);
-	if (!err)
-		return 0;
-	munmap(view->states, view->states_bytes);
-close:
-	close(fd);
+	view->id = a.id;
+	return map_view(view, fd, opts);
+}
+
+static int kmod_view_info(int fd, struct codewp_view_info *info)
+{
+	memset(info, 0, sizeof(*info));
+	if (ioctl(fd, CODEWP_IOC_VIEW_INFO, info))
+		return errno == ENOTTY ? -EINVAL : -errno;
+	return 0;
+}
+
+static int kmod_view_attach(struct codewp_view *view, const struct codewp_view_opts *opts)
+{
+	struct codewp_view_info info;
+	int fd = view->fd;
+	int err = kmod_view_info(fd, &info);
+
 	view->fd = -1;
-	return err;
+	if (err) {
+		close(fd);
+		return err;
+	}
+	view->id = info.id;
+	view->attached = true;
+	return map_view(view, fd, opts);
 }
 
 static void kmod_view_destroy(struct codewp_view *view, bool alive)
 {
 	/* Mappings outlive the view; they must not trap for nobody. */
-	if (alive)
+	if (alive && !view->attached)
 		view->ctx->ops->disarm(view, 0, view->length);
 }
 
@@ -229,7 +288,8 @@ static int kmod_arm(struct codewp_view *view, uint64_t voff, uint64_t len,
 {
 	return arm_ioctl(view, CODEWP_IOC_ARM, voff, len,
 			 mode == CODEWP_KEEP ? CODEWP_ARM_KEEP :
-			 mode == CODEWP_HOLD ? CODEWP_ARM_HOLD : CODEWP_ARM_OPEN, res);
+			 mode == CODEWP_HOLD ? CODEWP_ARM_HOLD :
+			 mode == CODEWP_STOP ? CODEWP_ARM_STOP : CODEWP_ARM_OPEN, res);
 }
 
 static int kmod_disarm(struct codewp_view *view, uint64_t voff, uint64_t len)
@@ -380,13 +440,17 @@ const struct backend_ops kmod_backend = {
 		.name = "kmod",
 		.can = CODEWP_CAN_UPCALL | CODEWP_CAN_KERNEL_WRITES |
 		       CODEWP_CAN_ALIASES | CODEWP_CAN_NO_SPLIT |
-		       CODEWP_CAN_MPROTECT | CODEWP_CAN_DIRTY | CODEWP_CAN_RING,
+		       CODEWP_CAN_MPROTECT | CODEWP_CAN_DIRTY | CODEWP_CAN_RING |
+		       CODEWP_CAN_KVM,
 		.cannot = "",
 	},
 	.probe = kmod_probe,
 	.open = kmod_open,
 	.close = kmod_close,
 	.view_create = kmod_view_create,
+	.view_anon = kmod_view_anon,
+	.view_info = kmod_view_info,
+	.view_attach = kmod_view_attach,
 	.view_destroy = kmod_view_destroy,
 	.map = kmod_map,
 	.unmap = kmod_unmap,

@@ -259,6 +259,65 @@ static int check_range(const struct codewp_view *view, uint64_t voff, uint64_t l
 	return voff + len > view->length ? -ERANGE : 0;
 }
 
+struct codewp_view *view_new(struct codewp *ctx, uint64_t length,
+			     const struct codewp_view_opts *opts)
+{
+	struct codewp_view *view = calloc(1, sizeof(*view));
+
+	if (!view)
+		return NULL;
+	view->ctx = ctx;
+	view->length = length;
+	view->pages = length >> PAGE_SHIFT;
+	view->cookie = opts->cookie;
+	view->private_view = opts->private_view;
+	view->maps = TRACK_END;
+	view->fd = -1;
+	view->memfd = -1;
+	return view;
+}
+
+int view_add(struct codewp_view *view, struct codewp_view **out,
+	     const struct codewp_view_opts *opts,
+	     int (*create)(struct codewp_view *view, const struct codewp_view_opts *opts))
+{
+	struct codewp *ctx = view->ctx;
+	sigset_t saved;
+	int err;
+
+	ctx_lock(ctx, &saved);
+	view->id = ++ctx->next_id;
+	err = create(view, opts);
+	if (!err) {
+		view->next = ctx->views;
+		/* Pairs with the acquire in upcall.c: it walks without the lock. */
+		store_release(&ctx->views, view);
+	}
+	ctx_unlock(ctx, &saved);
+	if (err) {
+		if (view->memfd >= 0)
+			close(view->memfd);
+		free(view);
+		return err;
+	}
+	*out = view;
+	return 0;
+}
+
+int view_opts_check(const struct codewp *ctx, struct codewp_view_opts *o,
+		    const struct codewp_view_opts *opts)
+{
+	int err = CHECK_OPTS(*o, opts);
+
+	if (err)
+		return err;
+	if (o->clients & ~CODEWP_CLIENT_ALL)
+		return -EINVAL;
+	if (o->share_ring && (o->ring_bytes || o->share_ring->ctx != ctx))
+		return -EINVAL;
+	return ring_bytes_check(o->ring_bytes) ? 0 : -EINVAL;
+}
+
 /**
  * codewp_view_create() - make a view of a memfd
  * @ctx: context
@@ -277,62 +336,32 @@ int codewp_view_create(struct codewp *ctx, struct codewp_view **out, int memfd,
 {
 	struct codewp_view_opts o;
 	struct codewp_view *view;
-	sigset_t saved;
 	int err;
 
 	if (!ctx || !out)
 		return -EINVAL;
 	*out = NULL;
-	err = CHECK_OPTS(o, opts);
+	err = view_opts_check(ctx, &o, opts);
 	if (err)
 		return err;
 	if (!length || !aligned(length) || !aligned(offset))
 		return -EINVAL;
 	if (offset + length < offset || offset + length > INT64_MAX)
 		return -EOVERFLOW;
-	if (o.clients & ~CODEWP_CLIENT_ALL)
-		return -EINVAL;
-	if (o.share_ring && (o.ring_bytes || o.share_ring->ctx != ctx))
-		return -EINVAL;
-	if (!ring_bytes_check(o.ring_bytes))
-		return -EINVAL;
 	if (!ctx_alive(ctx))
 		return -ESRCH;
 
-	view = calloc(1, sizeof(*view));
-	if (!view)
+	memfd = fcntl(memfd, F_DUPFD_CLOEXEC, ctx->min_fd);
+	if (memfd < 0)
+		return -errno;
+	view = view_new(ctx, length, &o);
+	if (!view) {
+		close(memfd);
 		return -ENOMEM;
-	view->ctx = ctx;
+	}
 	view->offset = offset;
-	view->length = length;
-	view->pages = length >> PAGE_SHIFT;
-	view->cookie = o.cookie;
-	view->private_view = o.private_view;
-	view->maps = TRACK_END;
-	view->fd = -1;
-	view->memfd = fcntl(memfd, F_DUPFD_CLOEXEC, ctx->min_fd);
-	if (view->memfd < 0) {
-		err = -errno;
-		free(view);
-		return err;
-	}
-
-	ctx_lock(ctx, &saved);
-	view->id = ++ctx->next_id;
-	err = ctx->ops->view_create(view, &o);
-	if (!err) {
-		view->next = ctx->views;
-		/* Pairs with the acquire in upcall.c: it walks without the lock. */
-		store_release(&ctx->views, view);
-	}
-	ctx_unlock(ctx, &saved);
-	if (err) {
-		close(view->memfd);
-		free(view);
-		return err;
-	}
-	*out = view;
-	return 0;
+	view->memfd = memfd;
+	return view_add(view, out, &o, ctx->ops->view_create);
 }
 
 /**
@@ -367,7 +396,8 @@ void codewp_view_destroy(struct codewp_view *view)
 		munmap(view->alias, view->length);
 	if (view->fd >= 0)
 		close(view->fd);
-	close(view->memfd);
+	if (view->memfd >= 0)
+		close(view->memfd);
 	free(view);
 }
 
@@ -516,7 +546,7 @@ int codewp_remap(struct codewp *ctx, void **addr, size_t old_len, size_t new_len
  * @view: view
  * @alias: address of its first byte, in a mapping that never traps
  *
- * Return: 0; -EINVAL, -ENOMEM.
+ * Return: 0; -EINVAL, -EPERM, -ENOMEM.
  */
 int codewp_alias(struct codewp_view *view, void **alias)
 {
@@ -528,8 +558,11 @@ int codewp_alias(struct codewp_view *view, void **alias)
 		return -EINVAL;
 	ctx_lock(view->ctx, &saved);
 	if (!view->alias) {
+		bool anon = view->memfd < 0;
+
 		p = mmap(NULL, view->length, PROT_READ | PROT_WRITE,
-			 MAP_SHARED | MAP_NORESERVE, view->memfd, view->offset);
+			 MAP_SHARED | MAP_NORESERVE, anon ? view->fd : view->memfd,
+			 anon ? CODEWP_MMAP_ALIAS : view->offset);
 		if (p == MAP_FAILED)
 			err = -errno;
 		else
@@ -547,12 +580,13 @@ int codewp_alias(struct codewp_view *view, void **alias)
  * @view: view
  * @voff: first byte; page aligned
  * @len: bytes; page aligned, not zero
- * @mode: CODEWP_OPEN, CODEWP_HOLD or, in private views, CODEWP_KEEP
+ * @mode: CODEWP_OPEN, CODEWP_HOLD, CODEWP_STOP or, in private views, CODEWP_KEEP
  * @res: how far it got, or NULL
  *
  * On return no CPU can write to what was done without a trap. May be called in a
  * callback. Return: 0; -EINVAL, -EOVERFLOW, -ERANGE, -ENXIO (behind the file's
- * end), -ENOMEM, -ENOSPC, -EIO, -ESRCH.
+ * end), -EOPNOTSUPP (STOP: no module, or codewp_kvm is not loaded), -ENOMEM, -ENOSPC,
+ * -EIO, -ESRCH.
  */
 int codewp_arm(struct codewp_view *view, uint64_t voff, uint64_t len,
 	       unsigned int mode, struct codewp_arm_result *res)
@@ -564,11 +598,13 @@ int codewp_arm(struct codewp_view *view, uint64_t voff, uint64_t len,
 	if (!res)
 		res = &none;
 	memset(res, 0, sizeof(*res));
-	if (!view || mode > CODEWP_HOLD)
+	if (!view || mode > CODEWP_STOP)
 		return -EINVAL;
 	err = check_range(view, voff, len);
 	if (err)
 		return err;
+	if (mode == CODEWP_STOP && view->ctx->soft)
+		return -EOPNOTSUPP;
 	if (mode == CODEWP_KEEP && !view->private_view)
 		return -EINVAL;
 	if (!ctx_alive(view->ctx))
@@ -900,9 +936,12 @@ int codewp_view_fd(struct codewp_view *view)
  * codewp_view_memfd() - the memory's descriptor
  * @view: view
  *
- * Return: the library's duplicate of its memfd.
+ * Return: the library's duplicate of its memfd; -EOPNOTSUPP: it has none, being
+ * anonymous.
  */
 int codewp_view_memfd(struct codewp_view *view)
 {
-	return view ? view->memfd : -EINVAL;
+	if (!view)
+		return -EINVAL;
+	return view->memfd >= 0 ? view->memfd : -EOPNOTSUPP;
 }

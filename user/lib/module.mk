@@ -3,7 +3,7 @@
 
 LIBCODEWP_SRC := $(addprefix user/lib/,lib.c lock.c track.c state.c ring.c \
 		 sigcommon.c soft.c uffd.c mprotect.c kmod.c upcall.c upcall.S \
-		 strerror.c)
+		 strerror.c anon.c)
 LIBCODEWP_OBJ := $(addprefix $(BUILD)/obj/,$(addsuffix .o,$(basename \
 		 $(filter-out user/lib/upcall.S,$(LIBCODEWP_SRC))))) \
 		 $(BUILD)/obj/user/lib/upcall_entry.o

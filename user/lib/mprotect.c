@@ -69,7 +69,8 @@ const struct backend_ops mprotect_backend = {
 "aliases: mappings that codewp_map() did not make, and other processes', do not trap\n"
 "no split: every border of armed pages splits a mapping (vm.max_map_count)\n"
 "mprotect: the program's own mprotect(PROT_WRITE) disarms silently; use codewp_protect()\n"
-"dirty: writes to pages that are not armed are not seen, so there is only the CODE client\n",
+"dirty: writes to pages that are not armed are not seen, so there is only the CODE client\n"
+"kvm: a KVM guest that writes to an armed page fails, or is not seen\n",
 	},
 	.probe = mprotect_probe,
 	.open = mprotect_open,

@@ -251,6 +251,9 @@ int codewp_drain(struct codewp_view *view, codewp_event_fn fn, void *arg)
 		info.ip = slot->ip;
 		info.tid = slot->tid;
 		info.kernel = slot->flags & CODEWP_EVENT_KERNEL;
+		info.guest = slot->flags & CODEWP_EVENT_GUEST;
+		info.stopped = slot->flags & CODEWP_EVENT_STOP;
+		info.vcpu = slot->vcpu;
 		/* Pairs with the producer's acquire: the slot may be reused. */
 		store_release(&hdr->tail, tail + 1);
 		fn(&info, arg);

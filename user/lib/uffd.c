@@ -151,7 +151,8 @@ const struct backend_ops uffd_backend = {
 "kernel writes: a system call that writes to an armed page fails with EFAULT; "
 	"call codewp_kernel_write_addr() first\n"
 "aliases: mappings that codewp_map() did not make, and other processes', do not trap\n"
-"dirty: writes to pages that are not armed are not seen, so there is only the CODE client\n",
+"dirty: writes to pages that are not armed are not seen, so there is only the CODE client\n"
+"kvm: a KVM guest that writes to an armed page fails, or is not seen\n",
 	},
 	.probe = uffd_probe,
 	.open = uffd_open,

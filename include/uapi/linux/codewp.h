@@ -22,6 +22,8 @@
 /* codewp_info.features */
 #define CODEWP_FEATURE_UPCALL		(1ULL << 0)
 #define CODEWP_FEATURE_KICK		(1ULL << 1)
+#define CODEWP_FEATURE_ANON		(1ULL << 2) /* CODEWP_IOC_ANON */
+#define CODEWP_FEATURE_STOP		(1ULL << 3) /* now: codewp_kvm.ko is loaded */
 
 /**
  * struct codewp_info - CODEWP_IOC_INFO: what this module is and allows
@@ -83,6 +85,31 @@ struct codewp_view_create {
 	__u64 reserved[3];
 };
 
+/**
+ * struct codewp_anon - CODEWP_IOC_ANON: make this open file an anonymous view
+ * @length: bytes; page aligned, not zero
+ * @flags: CODEWP_VIEW_*
+ * @clients: dirty clients enabled from the start
+ * @ring_bytes: as in struct codewp_view_create
+ * @id: out: the view's number
+ * @cookie: given back in every event of this view
+ * @reserved: zero
+ *
+ * The module makes the memory. From then on the descriptor of /dev/codewp answers
+ * a view's ioctls and maps what a view maps; whoever holds it may use all of that.
+ * mmap of a descriptor that has no view yet does the same, with defaults, and
+ * the view ends where that mapping does.
+ */
+struct codewp_anon {
+	__u64 length;
+	__u32 flags;
+	__u32 clients;
+	__u32 ring_bytes;
+	__u32 id;
+	__u64 cookie;
+	__u64 reserved[3];
+};
+
 /* codewp_thread_create.flags: exactly one of UPCALL and SIGNAL, or neither */
 #define CODEWP_THREAD_UPCALL	(1U << 0) /* traps resume the thread in handler */
 #define CODEWP_THREAD_SIGNAL	(1U << 1) /* traps raise SIGSEGV, SEGV_ACCERR */
@@ -120,6 +147,7 @@ struct codewp_thread_create {
 #define CODEWP_IOC_INFO		_IOWR(CODEWP_IOC_MAGIC, 0x00, struct codewp_info)
 #define CODEWP_IOC_VIEW		_IOWR(CODEWP_IOC_MAGIC, 0x01, struct codewp_view_create)
 #define CODEWP_IOC_THREAD	_IOW(CODEWP_IOC_MAGIC, 0x02, struct codewp_thread_create)
+#define CODEWP_IOC_ANON		_IOWR(CODEWP_IOC_MAGIC, 0x03, struct codewp_anon)
 
 /* ---- a view ------------------------------------------------------------ */
 
@@ -127,6 +155,7 @@ struct codewp_thread_create {
 #define CODEWP_ARM_OPEN		0U	  /* the write goes through, page disarmed */
 #define CODEWP_ARM_KEEP		(1U << 0) /* an upcall leaves the page armed */
 #define CODEWP_ARM_HOLD		(1U << 1) /* the same in any view; disarm to go on */
+#define CODEWP_ARM_STOP		(1U << 2) /* a KVM guest's store fails KVM_RUN; else OPEN */
 
 /**
  * struct codewp_arm - CODEWP_IOC_ARM, CODEWP_IOC_DISARM
@@ -211,7 +240,8 @@ struct codewp_eventfd {
  * @state_bytes: kernel memory that holds the per-page state now
  * @recreated: of @events, armed pages that were found truncated or punched out
  *             of the file and made anew, not written
- * @reserved: zero
+ * @guest_writes: of @events, stores of KVM guests
+ * @stops: of @guest_writes, stores that were stopped before they were done
  */
 struct codewp_stat {
 	__u64 traps;
@@ -228,7 +258,28 @@ struct codewp_stat {
 	__u64 faults;
 	__u64 state_bytes;
 	__u64 recreated;
-	__u64 reserved[2];
+	__u64 guest_writes;
+	__u64 stops;
+};
+
+/**
+ * struct codewp_view_info - CODEWP_IOC_VIEW_INFO: what this view is
+ * @length: bytes
+ * @cookie: its creator's
+ * @id: number
+ * @flags: CODEWP_VIEW_*
+ * @ring_bytes: size of the ring's record area
+ * @clients: enabled dirty clients
+ * @reserved: zero
+ */
+struct codewp_view_info {
+	__u64 length;
+	__u64 cookie;
+	__u32 id;
+	__u32 flags;
+	__u32 ring_bytes;
+	__u32 clients;
+	__u64 reserved[4];
 };
 
 #define CODEWP_IOC_ARM		_IOWR(CODEWP_IOC_MAGIC, 0x10, struct codewp_arm)
@@ -237,11 +288,17 @@ struct codewp_stat {
 #define CODEWP_IOC_CLIENTS	_IOW(CODEWP_IOC_MAGIC, 0x13, struct codewp_clients)
 #define CODEWP_IOC_EVENTFD	_IOW(CODEWP_IOC_MAGIC, 0x14, struct codewp_eventfd)
 #define CODEWP_IOC_STAT		_IOR(CODEWP_IOC_MAGIC, 0x15, struct codewp_stat)
+#define CODEWP_IOC_VIEW_INFO	_IOR(CODEWP_IOC_MAGIC, 0x16, struct codewp_view_info)
 
-/* mmap offsets of a view: the pages, the ring, the page states */
+/*
+ * mmap offsets of a view: the pages, the ring, the page states, and the pages
+ * once more, without traps. RING and STATE of a view of a memfd are its
+ * creator's mm's only; of an anonymous view they are the descriptor's holder's.
+ */
 #define CODEWP_MMAP_DATA	0ULL
-#define CODEWP_MMAP_RING	(1ULL << 60)	/* creator's mm only */
-#define CODEWP_MMAP_STATE	(1ULL << 61)	/* read only, creator's mm only */
+#define CODEWP_MMAP_RING	(1ULL << 60)
+#define CODEWP_MMAP_STATE	(1ULL << 61)	/* read only */
+#define CODEWP_MMAP_ALIAS	(1ULL << 62)	/* anonymous views only */
 
 /*
  * Page state: one __u32 per page of the view, mapped read only. The generation
@@ -255,6 +312,7 @@ struct codewp_stat {
 #define CODEWP_PAGE_DISPLAY	(1U << 3)
 #define CODEWP_PAGE_MIGRATION	(1U << 4)
 #define CODEWP_PAGE_FOREIGN	(1U << 5)
+#define CODEWP_PAGE_STOP	(1U << 6)
 #define CODEWP_PAGE_GEN_SHIFT	8
 #define CODEWP_PAGE_GEN(s)	((s) >> CODEWP_PAGE_GEN_SHIFT)
 
@@ -263,6 +321,8 @@ struct codewp_stat {
 #define CODEWP_EVENT_SELF	(1U << 1) /* the writer has the ring owner's mm */
 #define CODEWP_EVENT_NESTED	(1U << 2) /* the writer was in its handler */
 #define CODEWP_EVENT_RECREATED	(1U << 3) /* truncated or punched, now zeroes */
+#define CODEWP_EVENT_GUEST	(1U << 4) /* a KVM guest's own access; see vcpu */
+#define CODEWP_EVENT_STOP	(1U << 5) /* GUEST: not done, KVM_RUN fails (EFAULT) */
 
 /**
  * struct codewp_event - one trap in the ring, 64 bytes
@@ -276,6 +336,7 @@ struct codewp_stat {
  * @flags: CODEWP_EVENT_*
  * @tid: the writer's thread, in the ring owner's pid namespace; 0 if unknown
  * @gen: the page's generation after this trap
+ * @vcpu: GUEST: the number that its KVM_CREATE_VCPU was given
  * @reserved: zero
  */
 struct codewp_event {
@@ -288,7 +349,8 @@ struct codewp_event {
 	__u32 flags;
 	__u32 tid;
 	__u32 gen;
-	__u64 reserved;
+	__u32 vcpu;
+	__u32 reserved;
 };
 
 /**
