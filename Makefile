@@ -3,8 +3,9 @@
 # codewp: `make demo` and `make test` do everything, set-up included.
 #
 # Each directory says in its module.mk what it builds: it appends to LIBS,
-# PROGS, TESTS_HOST (test programs that run here), TESTS_VM (test programs that
-# run in the VM with the module loaded) and BENCHES. All output is below build/.
+# PROGS, TESTS_HOST (test programs that run here), TESTS_VM (those that run in the VM
+# with the module loaded), TESTS_KVM (in VMs with KVM, too) and BENCHES. All output is
+# below build/.
 
 BUILD	:= build
 CC	?= gcc
@@ -22,6 +23,7 @@ LIBS	:=
 PROGS	:=
 TESTS_HOST :=
 TESTS_VM :=
+TESTS_KVM :=
 BENCHES	:=
 
 .DEFAULT_GOAL := all
@@ -35,7 +37,7 @@ include $(sort $(wildcard user/*/module.mk bpf/module.mk kmod/module.mk \
 all: libs progs
 libs: $(LIBS)
 progs: $(PROGS)
-test-programs: $(TESTS_HOST) $(TESTS_VM)
+test-programs: $(TESTS_HOST) $(TESTS_VM) $(TESTS_KVM)
 
 $(BUILD)/obj/%.o: %.c
 	$(call msg,CC,$@)
@@ -52,7 +54,7 @@ $(BUILD)/obj/%.o: %.S
 # What set-up installs decides how things are built (pkg-config, kernel headers),
 # so each of these goes through set-up first and reads the makefiles again after.
 
-.PHONY: setup built demo test run-tests vm bench bench-programs
+.PHONY: setup built demo test test-ept run-tests vm bench bench-programs
 MAKE_ALL = $(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
 
 setup:
@@ -67,7 +69,14 @@ test: built
 	$(Q)$(MAKE) --no-print-directory run-tests
 
 run-tests:
-	$(Q)tests/run $(if $(T),-T '$(T)') --host $(TESTS_HOST) --vm $(TESTS_VM)
+	$(Q)tests/run $(if $(T),-T '$(T)') --host $(TESTS_HOST) --vm $(TESTS_VM) --kvm $(TESTS_KVM)
+
+# Intel's tables, with PML and without. The emulator that has them takes minutes to boot.
+test-ept:
+	$(Q)tests/setup ept
+	$(Q)$(MAKE_ALL) all kmod
+	$(Q)$(MAKE_ALL) test-programs
+	$(Q)tests/run $(if $(T),-T '$(T)') --ept $(TESTS_KVM)
 
 demo: built
 	$(Q)$(MAKE_ALL) $(DEMO)
