@@ -49,6 +49,20 @@ $(BUILD)/obj/%.o: %.S
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) -c -o $@ $<
 
+# ---- installation ----
+#
+# make; make install [PREFIX=DIR] [DESTDIR=DIR] installs the tools, the library and
+# their pages, and make uninstall with the same two takes them away. The module is
+# the kernel's: make install-kmod [KVER=RELEASE] for one kernel, or make install-dkms
+# for its source, from which dkms builds it for every kernel that comes.
+
+VERSION	:= 0.1.0
+PREFIX	?= /usr/local
+INSTALL	?= install
+
+.PHONY: install uninstall install-kmod install-dkms uninstall-kmod uninstall-dkms
+install uninstall:
+
 # ---- targets that do everything ----
 #
 # What set-up installs decides how things are built (pkg-config, kernel headers),

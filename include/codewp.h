@@ -87,6 +87,13 @@ struct codewp_view_opts {
 
 int codewp_open(struct codewp **ctx, const struct codewp_open_opts *opts);
 void codewp_close(struct codewp *ctx);
+
+/*
+ * After a fork without libc (a bare clone or clone3 without CLONE_VM): the child's
+ * first call, for all contexts at once. fork() does this by itself.
+ */
+void codewp_fork_child(void);
+
 const struct codewp_backend_info *codewp_backend_info(const struct codewp *ctx);
 
 /*

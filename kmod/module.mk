@@ -36,6 +36,32 @@ $(KMOD): $(KMOD_SRC) kmod/module.mk
 	$(Q)grep -v '$(KMOD_NO_BTF)' $(KMOD_OUT)/log || true
 	$(Q)cp $(KMOD_OUT)/src/kmod/codewp.ko $@
 
+# modprobe looks in updates/ first, and finds by depmod what is there.
+KMOD_DIR = $(DESTDIR)/lib/modules/$(KVER)/updates
+
+install-kmod: $(KMOD)
+	$(INSTALL) -D -m 644 $(KMOD) $(KMOD_DIR)/codewp.ko
+	$(if $(DESTDIR),,depmod $(KVER))
+
+uninstall-kmod:
+	rm -f $(KMOD_DIR)/codewp.ko
+	$(if $(DESTDIR),,depmod $(KVER))
+
+# For scripts: the kernel that is built for, and its headers.
+.PHONY: print-kmod
+print-kmod:
+	@printf "KVER='%s' KDIR='%s'\n" '$(KVER)' '$(KDIR)'
+
+# dkms looks for sources here, whatever the prefix of all else.
+DKMS_DIR = $(DESTDIR)/usr/src/codewp-$(VERSION)
+
+install-dkms:
+	$(foreach f,$(KMOD_SRC),$(INSTALL) -D -m 644 $(f) $(DKMS_DIR)/$(f) &&) true
+	sed -e 's|@VERSION@|$(VERSION)|' kmod/dkms.conf.in >$(DKMS_DIR)/dkms.conf
+
+uninstall-dkms:
+	rm -rf $(DKMS_DIR)
+
 # W=1, sparse, checkpatch --strict and kernel-doc; any line they print is an
 # error. checkpatch comes from the kernel's source package: the headers lack it.
 KMOD_CHECKPATCH := $(BUILD)/kmod/scripts/checkpatch.pl

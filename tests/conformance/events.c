@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <setjmp.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 
 /* ---- rule 3: a kernel write into an armed page succeeds ----------------- */
@@ -286,6 +287,63 @@ TEST(forked_child_has_no_context)
 	OK(codewp_arm(fx.view, 0, PAGE, CODEWP_OPEN, NULL));
 	store2(fx.mem, 1);
 	ASSERT_EQ(traps, 1);
+}
+
+/*
+ * A thread that is inside the library most of the time, with the context's lock,
+ * while another one forks without libc, which would have waited for the lock.
+ */
+#define BIG_PAGES (256UL << 10)
+static volatile bool fork_stop;
+
+static void *always_inside(void *arg)
+{
+	static uint64_t bitmap[BIG_PAGES / 64];
+
+	while (!fork_stop)
+		OK(codewp_harvest(arg, CODEWP_CLIENT_CODE, 0, BIG_PAGES * PAGE, bitmap));
+	return NULL;
+}
+
+static void bare_child(void)
+{
+	signal(SIGALRM, SIG_DFL);
+	alarm(20);
+	codewp_fork_child();
+	REFUSED(codewp_arm(fx.view, 0, PAGE, CODEWP_OPEN, NULL), ESRCH);
+	codewp_close(fx.ctx);
+	traps = 0;
+	fx_open();
+	OK(codewp_arm(fx.view, 0, PAGE, CODEWP_OPEN, NULL));
+	store2(fx.mem, 1);
+	_exit(traps == 1 ? 0 : 3);
+}
+
+TEST_LONG(child_of_a_bare_clone_finds_the_locks_free, 60)
+{
+	struct codewp_view_opts vo = { .sz = sizeof(vo), .clients = CODEWP_CLIENT_CODE };
+	struct codewp_view *big;
+	pthread_t t;
+
+	fx_open();
+	OK(codewp_view_create(fx.ctx, &big, fx.memfd, 0, BIG_PAGES * PAGE, &vo));
+	ASSERT_EQ(pthread_create(&t, NULL, always_inside, big), 0);
+	for (unsigned int i = 0; i < 30; i++) {
+		pid_t pid;
+
+		usleep(2000);		/* after us it is the other's turn again */
+		pid = ASSERT_OK(syscall(SYS_clone, SIGCHLD, 0, NULL, NULL, 0));
+		if (!pid)
+			bare_child();
+		ASSERT_EQ(wait_status(pid), 0);
+		/* The parent's is left alone, held or not. */
+		codewp_fork_child();
+		OK(codewp_arm(fx.view, 0, PAGE, CODEWP_OPEN, NULL));
+		store2(fx.mem, i);
+		ASSERT_EQ(traps, i + 1);
+	}
+	fork_stop = true;
+	ASSERT_EQ(pthread_join(t, NULL), 0);
 }
 
 TEST(private_view_is_not_inherited)

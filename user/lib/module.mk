@@ -7,7 +7,6 @@ LIBCODEWP_SRC := $(addprefix user/lib/,lib.c lock.c track.c state.c ring.c \
 LIBCODEWP_OBJ := $(addprefix $(BUILD)/obj/,$(addsuffix .o,$(basename \
 		 $(filter-out user/lib/upcall.S,$(LIBCODEWP_SRC))))) \
 		 $(BUILD)/obj/user/lib/upcall_entry.o
-LIBCODEWP_VERSION := 0.1.0
 
 LIBCODEWP	:= $(BUILD)/lib/libcodewp.a
 LIBCODEWP_SO	:= $(BUILD)/lib/libcodewp.so.0
@@ -43,15 +42,13 @@ $(LIBCODEWP_SO): $(LIBCODEWP_OBJ) user/lib/libcodewp.map
 $(BUILD)/lib/libcodewp.so: $(LIBCODEWP_SO)
 	$(Q)ln -sf $(notdir $<) $@
 
-PREFIX	?= /usr/local
-INSTALL	?= install
-
 $(BUILD)/lib/codewp.pc: user/lib/codewp.pc.in user/lib/module.mk
 	$(Q)mkdir -p $(@D)
-	$(Q)sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(LIBCODEWP_VERSION)|' $< >$@
+	$(Q)sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' $< >$@
 
-.PHONY: install install-lib uninstall-lib
+.PHONY: install-lib uninstall-lib
 install: install-lib
+uninstall: uninstall-lib
 
 # The prefix of an installation is in the pkg-config file: made anew here.
 install-lib: $(LIBCODEWP) $(LIBCODEWP_SO)
@@ -59,10 +56,10 @@ install-lib: $(LIBCODEWP) $(LIBCODEWP_SO)
 		$(DESTDIR)$(PREFIX)/include/linux \
 		$(DESTDIR)$(PREFIX)/share/man/man3
 	$(INSTALL) -m 644 $(LIBCODEWP) $(DESTDIR)$(PREFIX)/lib/
-	$(INSTALL) -m 755 $(LIBCODEWP_SO) $(DESTDIR)$(PREFIX)/lib/libcodewp.so.$(LIBCODEWP_VERSION)
-	ln -sf libcodewp.so.$(LIBCODEWP_VERSION) $(DESTDIR)$(PREFIX)/lib/libcodewp.so.0
+	$(INSTALL) -m 755 $(LIBCODEWP_SO) $(DESTDIR)$(PREFIX)/lib/libcodewp.so.$(VERSION)
+	ln -sf libcodewp.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib/libcodewp.so.0
 	ln -sf libcodewp.so.0 $(DESTDIR)$(PREFIX)/lib/libcodewp.so
-	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(LIBCODEWP_VERSION)|' \
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' \
 		user/lib/codewp.pc.in >$(DESTDIR)$(PREFIX)/lib/pkgconfig/codewp.pc
 	$(INSTALL) -m 644 include/codewp.h $(DESTDIR)$(PREFIX)/include/
 	$(INSTALL) -m 644 include/uapi/linux/codewp.h $(DESTDIR)$(PREFIX)/include/linux/

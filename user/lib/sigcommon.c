@@ -208,6 +208,32 @@ static void fork_child(void)
 	pthread_mutex_unlock(&table_lock);
 }
 
+/**
+ * codewp_fork_child() - the child of a fork that libc knows nothing of
+ *
+ * Frees the locks that other threads of the parent held in the moment of the fork.
+ * After fork() of libc this has happened already; here, and in a child that shares
+ * its parent's memory, the call changes nothing.
+ */
+void codewp_fork_child(void)
+{
+	bool child = false;
+
+	for (int i = 0; i < CONTEXTS_MAX; i++) {
+		struct codewp *ctx = contexts[i];
+
+		if (!ctx || ctx_alive(ctx))
+			continue;
+		child = true;
+		track_reset(&ctx->track);
+		ctx_lock_reset(ctx, NULL);
+	}
+	if (!child)
+		return;
+	store_release(&in_handler, 0);
+	pthread_mutex_init(&table_lock, NULL);
+}
+
 int signals_join(struct codewp *ctx)
 {
 	static bool atfork_done;

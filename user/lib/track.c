@@ -39,6 +39,12 @@ void track_fini(struct tracker *t)
 	t->maps = NULL;
 }
 
+void track_reset(struct tracker *t)
+{
+	/* Readers wait for an odd count to pass. */
+	store_release(&t->seq, (t->seq + 1) & ~1U);
+}
+
 bool track_room(const struct tracker *t, unsigned int n)
 {
 	return t->nr + n < TRACK_MAX;
@@ -120,11 +126,14 @@ static void erase(struct tracker *t, uint32_t at)
 	struct map *e = &t->maps[id];
 	uint32_t *link = &e->view->maps;
 
-	while (*link != id)
+	/* It may be out of the list, and in the order, where track_reset() was due. */
+	while (*link != id && *link != TRACK_END)
 		link = &t->maps[*link].next;
-	*link = e->next;
-	e->next = t->free;
-	t->free = id;
+	if (*link == id) {
+		*link = e->next;
+		e->next = t->free;
+		t->free = id;
+	}
 
 	for (uint32_t i = at; i + 1 < t->nr; i++)
 		store_relaxed(&t->order[i], t->order[i + 1]);

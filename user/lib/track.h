@@ -39,6 +39,8 @@ struct tracker {
 
 int track_init(struct tracker *t);
 void track_fini(struct tracker *t);
+/* The child of a fork amidst of a change, which nobody will finish. */
+void track_reset(struct tracker *t);
 
 /*
  * Room for n more entries? A call that is about to change mappings asks first:

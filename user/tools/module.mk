@@ -31,8 +31,9 @@ PROGS += $(addprefix $(BUILD)/bin/,codewp codewp-stat codewp-top codewp-doctor)
 # codewp is what people call; the others are found from there.
 TOOLS_LIBEXEC := $(addprefix $(BUILD)/bin/,codewp-run codewp-stat codewp-top codewp-doctor)
 
-.PHONY: install install-tools uninstall-tools
+.PHONY: install-tools uninstall-tools
 install: install-tools
+uninstall: uninstall-tools
 
 install-tools: $(BUILD)/bin/codewp $(TOOLS_LIBEXEC)
 	$(INSTALL) -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/codewp \
@@ -43,9 +44,11 @@ install-tools: $(BUILD)/bin/codewp $(TOOLS_LIBEXEC)
 		$(DESTDIR)$(PREFIX)/share/man/man1/
 	$(INSTALL) -m 644 $(wildcard Documentation/man/codewp-*.8) \
 		$(DESTDIR)$(PREFIX)/share/man/man8/
+	$(INSTALL) -d $(DESTDIR)$(PREFIX)/share/codewp
+	$(INSTALL) -m 644 user/translator/codewp-gdb.py $(DESTDIR)$(PREFIX)/share/codewp/
 
 uninstall-tools:
-	rm -rf $(DESTDIR)$(PREFIX)/libexec/codewp
+	rm -rf $(DESTDIR)$(PREFIX)/libexec/codewp $(DESTDIR)$(PREFIX)/share/codewp
 	rm -f $(DESTDIR)$(PREFIX)/bin/codewp \
 		$(addprefix $(DESTDIR)$(PREFIX)/share/man/man1/,\
 			$(notdir $(wildcard Documentation/man/codewp*.1))) \

@@ -28,12 +28,6 @@
 
 #define REPLAY_WAITS 100000	/* a replay is a handful of instructions */
 
-/*
- * The static library's own (user/lib/lock.c): pthread_atfork() handlers, by which
- * it frees its locks else, do not run in a fork made without libc.
- */
-void ctx_lock_reset(struct codewp *ctx, const sigset_t *saved);
-
 static bool frozen;		/* between prepare and done */
 bool mem_shared_exposed;
 
@@ -265,7 +259,7 @@ int mem_fork_child(void)
 	if (err)
 		return err;
 	/* Another thread may have been inside of the library: it is not here. */
-	ctx_lock_reset(parents, NULL);
+	codewp_fork_child();
 	codewp_close(parents);
 	err = open_backend(backend);
 	if (err)
