@@ -20,6 +20,7 @@ static const struct command {
 	{ "run",    "run an x86-64 program translated, its self-modifying code traced" },
 	{ "stat",   "run a program and show which pages of code were written, and by whom" },
 	{ "top",    "the same, live, for what runs on this machine" },
+	{ "vm",     "run a guest in a small VM under KVM, its code watched" },
 	{ "doctor", "say which ways to trap writes work here, and why the others do not" },
 };
 

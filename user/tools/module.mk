@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0 OR MIT
-# codewp, codewp-stat, codewp-top, codewp-doctor.
+# codewp, codewp-stat, codewp-top, codewp-doctor, codewp-vm.
 
 TOOLS_OBJ := $(BUILD)/obj/user/tools
 TOOLS_BPF := $(TOOLS_OBJ)/probes.o $(TOOLS_OBJ)/table.o $(TOOLS_OBJ)/tool.o
@@ -26,10 +26,18 @@ $(BUILD)/bin/codewp-doctor: $(TOOLS_OBJ)/doctor.o $(TOOLS_BPF) \
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) -o $@ $^ $(TOOLS_LIBS) -pthread
 
-PROGS += $(addprefix $(BUILD)/bin/,codewp codewp-stat codewp-top codewp-doctor)
+# Named as in user/vmm/module.mk, which is read after this.
+$(BUILD)/bin/codewp-vm: $(TOOLS_OBJ)/vm.o $(TOOLS_OBJ)/tool.o \
+		$(addprefix $(BUILD)/lib/,libvmm.a libcodewp.a libcodewp-codemap.a libzydis.a)
+	$(call msg,LD,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) -o $@ $^ -pthread
+
+PROGS += $(addprefix $(BUILD)/bin/,codewp codewp-stat codewp-top codewp-doctor codewp-vm)
 
 # codewp is what people call; the others are found from there.
-TOOLS_LIBEXEC := $(addprefix $(BUILD)/bin/,codewp-run codewp-stat codewp-top codewp-doctor)
+TOOLS_LIBEXEC := $(addprefix $(BUILD)/bin/,codewp-run codewp-stat codewp-top codewp-doctor \
+		   codewp-vm)
 
 .PHONY: install-tools uninstall-tools
 install: install-tools
