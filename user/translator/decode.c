@@ -424,11 +424,16 @@ static void classify(struct insn *in)
 
 enum decode_result decode(const uint8_t *bytes, size_t n, uint64_t pc, struct insn *in)
 {
+	ZydisDecoderContext context;
 	ZyanStatus status;
 	int i;
 
-	status = ZydisDecoderDecodeFull(&decoder, bytes, n > INSN_MAX ? INSN_MAX : n,
-					&in->z, in->op);
+	status = ZydisDecoderDecodeInstruction(&decoder, &context, bytes,
+					       n > INSN_MAX ? INSN_MAX : n, &in->z);
+	/* It would not fill in any; unlike DecodeFull() it leaves the others alone. */
+	if (ZYAN_SUCCESS(status))
+		status = ZydisDecoderDecodeOperands(&decoder, &context, &in->z, in->op,
+						    in->z.operand_count);
 	if (status == ZYDIS_STATUS_NO_MORE_DATA)
 		return n >= INSN_MAX ? DECODE_LONG : DECODE_MORE;
 	if (status == ZYDIS_STATUS_INSTRUCTION_TOO_LONG)

@@ -27,7 +27,7 @@ $(RUN_DIR)/syscall_names.h: user/translator/module.mk
 		sed -n 's/^#define __NR_\([a-z0-9_]*\) \([0-9][0-9]*\)$$/[\2] = "\1",/p' | \
 		sort > $@
 
-$(BUILD)/lib/libzydis.a: user/translator/get-zydis
+$(BUILD)/lib/libzydis.a: user/translator/get-zydis user/translator/zydis_libc.h
 	$(call msg,GET,$@)
 	$(Q)mkdir -p $(@D)
 	$(Q)CC="$(CC)" user/translator/get-zydis $(BUILD)/deps/zydis $@
