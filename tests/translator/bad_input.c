@@ -478,13 +478,5 @@ TEST(full_stdout) { closed(">/dev/full"); }
 
 int main(int argc, char **argv)
 {
-	int status;
-
-	if (tt_setup(argv[0], "codewp-bad"))
-		return 1;
-	setenv("LC_ALL", "C", 1);
-	setenv("PATH", "/usr/bin:/bin:/usr/sbin:/sbin", 1);
-	status = test_main(argc, argv);
-	tt_clean_up();
-	return status;
+	return tt_main(argc, argv, "codewp-bad", NULL);
 }

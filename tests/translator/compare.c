@@ -16,7 +16,7 @@
 
 struct tt tt;
 
-int tt_setup(const char *argv0, const char *name)
+static int tt_setup(const char *argv0, const char *name)
 {
 	ssize_t n = readlink("/proc/self/exe", tt.top, sizeof(tt.top) - 1);
 	const char *own = getenv("CODEWP_RUN"), *dash = strrchr(argv0, '-');
@@ -39,13 +39,30 @@ int tt_setup(const char *argv0, const char *name)
 	return mkdtemp(tt.scratch) ? 0 : -1;
 }
 
-void tt_clean_up(void)
+static void tt_clean_up(void)
 {
 	char cmd[128];
 
 	snprintf(cmd, sizeof(cmd), "rm -rf %s", tt.scratch);
 	if (system(cmd))
 		fprintf(stderr, "could not remove %s\n", tt.scratch);
+}
+
+int tt_main(int argc, char **argv, const char *name, int (*prepare)(void))
+{
+	int status;
+
+	if (tt_setup(argv[0], name)) {
+		perror(name);
+		return 1;
+	}
+	setenv("LC_ALL", "C", 1);
+	setenv("PATH", "/usr/bin:/bin:/usr/sbin:/sbin", 1);
+	status = prepare ? prepare() : 0;
+	if (!status)
+		status = test_main(argc, argv);
+	tt_clean_up();
+	return status;
 }
 
 char **translated(char *const argv[], const char *extra)

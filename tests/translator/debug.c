@@ -188,11 +188,5 @@ TEST_LONG(gdb_finds_the_guest, 60)
 
 int main(int argc, char **argv)
 {
-	int status;
-
-	if (tt_setup(argv[0], "debug"))
-		return 1;
-	status = test_main(argc, argv);
-	tt_clean_up();
-	return status;
+	return tt_main(argc, argv, "codewp-debug", NULL);
 }

@@ -21,8 +21,9 @@ TT_REAL_PROGS := $(addprefix $(TT)/guest/,$(if $(wildcard /usr/bin/go),app_go) \
 	$(addprefix app_sanitized-,$(if $(wildcard /usr/lib/x86_64-linux-gnu/libasan.so.*),asan) \
 		$(if $(wildcard /usr/lib/x86_64-linux-gnu/libubsan.so.*),ubsan) \
 		$(if $(wildcard /usr/lib/x86_64-linux-gnu/libtsan.so.*),tsan)))
-# The table leaves out what is zero.
+# Tables leave out what is zero.
 CFLAGS_table := -Wno-missing-field-initializers
+CFLAGS_programs := -Wno-missing-field-initializers
 TT_DATA := $(addprefix $(TT)/data/,$(notdir $(wildcard tests/translator/data/*)))
 
 # $(call tt_link,flags): what every rule below does with its prerequisites

@@ -12,7 +12,7 @@
 
 #include "spawn.h"
 
-/* What a driver knows about its place; tt_setup() fills it in. */
+/* What a driver knows about its place; tt_main() fills it in. */
 struct tt {
 	char top[PATH_MAX];			/* build/ */
 	char guests[PATH_MAX + 32], data[PATH_MAX + 32];
@@ -24,8 +24,13 @@ struct tt {
 
 extern struct tt tt;
 
-int tt_setup(const char *argv0, const char *name);	/* 0, or -1 */
-void tt_clean_up(void);
+/*
+ * main() of a driver: finds its place, gives it a scratch directory /tmp/NAME.xxx
+ * and an environment that changes nothing in what programs print, lets prepare()
+ * (or NULL) make the tests that are made at run time, runs them, cleans up.
+ * Returns the exit status.
+ */
+int tt_main(int argc, char **argv, const char *name, int (*prepare)(void));
 
 /*
  * Put "codewp-run options [extra] --" before a command. The vector is static:

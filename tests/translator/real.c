@@ -178,24 +178,25 @@ static void set_environment(void)
 	setenv("GUESTS", tt.guests, 1);
 }
 
-int main(int argc, char **argv)
+static int prepare(void)
 {
 	struct dirent **list;
-	int n, status = 0;
+	int n;
 
-	if (tt_setup(argv[0], "codewp-real"))
-		return 1;
 	snprintf(cases, sizeof(cases), "%s/tests/translator/real", tt.top);
 	snprintf(work, sizeof(work), "%s/work", tt.scratch);
 	snprintf(words, sizeof(words), "%s/words", tt.scratch);
 	set_environment();
 	n = scandir(cases, &list, is_case, alphasort);
 	if (n <= 0 || write_words(words))
-		status = 1;
-	for (int i = 0; i < n && !status; i++)
-		status = add_case(list[i]->d_name) ? 1 : 0;
-	if (!status)
-		status = test_main(argc, argv);
-	tt_clean_up();
-	return status;
+		return 1;
+	for (int i = 0; i < n; i++)
+		if (add_case(list[i]->d_name))
+			return 1;
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	return tt_main(argc, argv, "codewp-real", prepare);
 }

@@ -358,13 +358,5 @@ TEST(reader_goes_away_sigpipe_ignored) { reader_goes("trap '' PIPE;"); }
 
 int main(int argc, char **argv)
 {
-	int status;
-
-	if (tt_setup(argv[0], "codewp-tty"))
-		return 1;
-	setenv("LC_ALL", "C", 1);
-	setenv("PATH", "/usr/bin:/bin:/usr/sbin:/sbin", 1);
-	status = test_main(argc, argv);
-	tt_clean_up();
-	return status;
+	return tt_main(argc, argv, "codewp-tty", NULL);
 }
