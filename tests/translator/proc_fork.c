@@ -352,6 +352,101 @@ CASE(fork_from_threads_that_patch)
 		pthread_join(t[i], NULL);
 }
 
+/*
+ * One page that is patched all the time, in the parent by its threads and in the child
+ * by threads of its own, each with numbers that say who wrote them where. Whoever runs
+ * another one's number has code that is not its own.
+ */
+enum { SLOTS = 3, SLOT_SIZE = 64 };
+
+struct patcher {
+	uint8_t *page;
+	uint32_t slot, who;
+	uint64_t done;
+};
+
+static uint32_t number(uint32_t n, uint32_t slot, uint32_t who)
+{
+	return n << 8 | slot << 4 | who;
+}
+
+static void *patches_slot(void *arg)
+{
+	struct patcher *p = arg;
+	uint8_t *at = p->page + p->slot * SLOT_SIZE;
+
+	for (uint32_t n = 0; !stop_threads || n < 200; n++) {
+		put_ret_imm(at, number(n & 0xffff, p->slot, p->who));
+		CHECK_EQ(run1(at, 0), number(n & 0xffff, p->slot, p->who));
+		p->done++;
+	}
+	return NULL;
+}
+
+static void start_patchers(struct patcher *p, pthread_t *t, uint8_t *page, uint32_t who)
+{
+	for (uint32_t i = 0; i < SLOTS; i++) {
+		p[i] = (struct patcher){ .page = page, .slot = i, .who = who };
+		CHECK(!pthread_create(&t[i], NULL, patches_slot, &p[i]));
+	}
+}
+
+static void one_page_of_two(uint8_t *page)
+{
+	struct patcher p[SLOTS];
+	pthread_t t[SLOTS];
+	uint64_t before;
+
+	for (uint32_t i = 0; i <= SLOTS; i++)
+		put_ret_imm(page + i * SLOT_SIZE, number(0, i, 1));
+	stop_threads = 0;
+	start_patchers(p, t, page, 1);
+	for (uint32_t round = 0; round < (getenv("CODEWP_VM") ? 3 : 20); round++) {
+		pid_t pid = must_fork();
+
+		if (!pid) {
+			/* what was there in the moment of the fork: the parent's, whole */
+			for (uint32_t i = 0; i <= SLOTS; i++)
+				CHECK_EQ(run1(page + i * SLOT_SIZE, 0) & 0xff, number(0, i, 1));
+			CHECK_EQ(run1(page + SLOTS * SLOT_SIZE, 0), number(round, SLOTS, 1));
+			start_patchers(p, t, page, 2);
+			for (uint32_t n = 0; n < 300; n++) {
+				put_ret_imm(page + SLOTS * SLOT_SIZE, number(n, SLOTS, 2));
+				CHECK_EQ(run1(page + SLOTS * SLOT_SIZE, 0), number(n, SLOTS, 2));
+			}
+			stop_threads = 1;
+			for (int i = 0; i < SLOTS; i++)
+				pthread_join(t[i], NULL);
+			_exit(6);
+		}
+		before = p[0].done;
+		put_ret_imm(page + SLOTS * SLOT_SIZE, number(round + 1, SLOTS, 1));
+		must_exit(pid, 6);
+		CHECK_EQ(run1(page + SLOTS * SLOT_SIZE, 0), number(round + 1, SLOTS, 1));
+		/* the parent's own went on meanwhile */
+		while (__atomic_load_n(&p[0].done, __ATOMIC_RELAXED) == before)
+			sched_yield();
+	}
+	stop_threads = 1;
+	for (int i = 0; i < SLOTS; i++)
+		pthread_join(t[i], NULL);
+}
+
+CASE(both_patch_one_page_with_threads)
+{
+	one_page_of_two(place_get(PLACE_ANON, 1));
+}
+
+CASE(both_patch_one_heap_page_with_threads)
+{
+	one_page_of_two(place_get(PLACE_BRK, 1));
+}
+
+CASE(both_patch_one_file_page_with_threads)
+{
+	one_page_of_two(place_get(PLACE_FILE, 1));
+}
+
 static void *forks(void *arg)
 {
 	for (int i = 0; i < 20; i++) {
