@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 /*
  * Something to look at from outside: "spin" stays in spin_here() for ever, "fork"
- * runs child_only() in a child and says its number.
+ * runs child_only() in a child and says its number, "call" makes system calls.
  */
 #include <stdio.h>
 #include <string.h>
@@ -28,6 +28,8 @@ int main(int argc, char **argv)
 	fflush(stdout);
 	if (argc > 1 && !strcmp(argv[1], "spin"))
 		spin_here();
+	for (; argc > 1 && !strcmp(argv[1], "call"); sink++)
+		getppid();
 	if (argc > 1 && !strcmp(argv[1], "fork")) {
 		int status;
 

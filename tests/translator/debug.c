@@ -5,6 +5,8 @@
  */
 #include <ctype.h>
 #include <stdint.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 
 #include "test.h"
 #include "programs.h"
@@ -185,6 +187,153 @@ TEST_LONG(gdb_finds_the_guest, 60)
 	ASSERT_TRUE(where && strtoul(where + 5, NULL, 16) == pc);
 	result_free(&t);
 }
+
+/* ---- faults of the runtime's own --------------------------------------------------- */
+
+static FILE *started_err;
+
+/* Translated, with a byte of output as the sign that it runs; its stderr is kept. */
+static pid_t start(char *const argv[])
+{
+	char **v = translated(argv, NULL), c;
+	int fds[2];
+	pid_t pid;
+
+	started_err = tmpfile();
+	ASSERT_TRUE(started_err);
+	ASSERT_EQ(pipe(fds), 0);
+	pid = fork();
+	ASSERT_GE(pid, 0);
+	if (!pid) {
+		struct rlimit none = { 0, 0 };
+
+		setrlimit(RLIMIT_CORE, &none);
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		dup2(fds[1], 1);
+		dup2(fileno(started_err), 2);
+		close(fds[0]);
+		execv(v[0], v);
+		_exit(127);
+	}
+	close(fds[1]);
+	ASSERT_EQ(read(fds[0], &c, 1), 1);
+	return pid;			/* fds[0] stays open: it may write more */
+}
+
+/* gdb from a process of its own: run() ends what children it has afterwards. */
+static void run_gdb(char *const argv[])
+{
+	int status;
+	pid_t pid = fork();
+
+	ASSERT_GE(pid, 0);
+	if (!pid) {
+		struct result t;
+
+		run(argv, NULL, 40, &t);
+		if (strcasestr(t.err, "ptrace: Operation not permitted"))
+			SKIP("gdb may not attach");
+		if (t.timeout || t.status)
+			TEST_FAIL("gdb: %d, '%.200s' '%.150s'", t.status, t.out, t.err);
+		_exit(0);
+	}
+	ASSERT_EQ(waitpid(pid, &status, 0), pid);
+	if (status)
+		_exit(WEXITSTATUS(status));	/* why is told */
+}
+
+/*
+ * The debugger makes the runtime do something that it never would; what becomes of
+ * the process, within ten seconds, and the one line that it leaves.
+ */
+static int sabotage(char *const argv[], const char *const commands[4], char *line, size_t size)
+{
+	char number[16], *gdb[24] = {
+		"gdb", "-q", "-nx", "-batch", "-p", number,
+		"-ex", "handle SIGSEGV SIGBUS nostop noprint pass",
+	};
+	int n = 8, status = 0, patience;
+	pid_t pid;
+
+	if (access("/usr/bin/gdb", X_OK))
+		SKIP("no gdb");
+	for (int i = 0; i < 4 && commands[i]; i++) {
+		gdb[n++] = "-ex";
+		gdb[n++] = (char *)commands[i];
+	}
+	pid = start(argv);
+	snprintf(number, sizeof(number), "%d", pid);
+	usleep(300000);
+	run_gdb(gdb);
+	for (patience = 0; patience < 1000 && !waitpid(pid, &status, WNOHANG); patience++)
+		usleep(10000);
+	if (patience == 1000) {
+		kill(pid, SIGKILL);
+		TEST_FAIL("it did not end");
+	}
+	rewind(started_err);
+	n = fread(line, 1, size - 1, started_err);
+	line[n] = 0;
+	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+/* The line says who, what, and where; returns the guest's program counter. */
+static unsigned long internal_error(const char *line, const char *program, const char *what)
+{
+	unsigned long pc, host, block, insns, from, to;
+	unsigned int in_cache;
+	char begin[PATH_SIZE + 64];
+	const char *at;
+
+	snprintf(begin, sizeof(begin), "codewp run: %s: internal error: ", program);
+	if (strncmp(line, begin, strlen(begin)) || strchr(line, '\n') != line + strlen(line) - 1 ||
+	    !strstr(line, what))
+		TEST_FAIL("'%.300s'", line);
+	at = strstr(line, "(guest pc ");
+	if (!at || sscanf(at, "(guest pc 0x%lx, host pc 0x%lx, in cache %u, block 0x%lx of %lu "
+			  "instructions at 0x%lx-0x%lx)", &pc, &host, &in_cache, &block, &insns,
+			  &from, &to) != 7)
+		TEST_FAIL("'%.300s'", line);
+	if (insns < 1 || from >= to || pc < block || pc > block + 15 * insns)
+		TEST_FAIL("no block of guest code: '%.300s'", line);
+	return pc;
+}
+
+TEST_LONG(fault_in_the_runtimes_c_code, 60)
+{
+	static const char *const commands[4] = {
+		"break sys_call", "continue", "set $pc = 0", "detach",
+	};
+	char *argv[] = { guest(), "call", NULL }, line[2048];
+
+	ASSERT_EQ(sabotage(argv, commands, line, sizeof(line)), 128 + SIGABRT);
+	internal_error(line, guest(), "signal 11 (code 1) at host pc 0x0, address (nil)");
+}
+
+TEST_LONG(fault_on_a_way_out_of_the_cache, 60)
+{
+	static const char *const commands[4] = { "set $pc = 0", "detach" };
+	unsigned long at = symbol_value("spin_here"), pc;
+	char *argv[] = { guest(), "spin", NULL }, line[2048];
+
+	ASSERT_EQ(sabotage(argv, commands, line, sizeof(line)), 128 + SIGABRT);
+	pc = internal_error(line, guest(), "signal 11 (code 1) at host pc 0x0, address (nil)");
+	ASSERT_TRUE(pc >= at && pc < at + 64);
+}
+
+/* What the message is made of is broken, too: no second message, no hang. */
+static void fault_in_the_message(void)
+{
+	static const char *const commands[4] = {
+		"set var *(unsigned long *)&rt.program = 16", "set $pc = 0", "detach",
+	};
+	char *argv[] = { guest(), "spin", NULL }, line[2048];
+
+	ASSERT_EQ(sabotage(argv, commands, line, sizeof(line)), 128 + SIGABRT);
+	ASSERT_EQ(strlen(line), 0UL);
+}
+
+TEST_LONG(fault_while_a_fault_is_told, 60) { fault_in_the_message(); }
 
 int main(int argc, char **argv)
 {
