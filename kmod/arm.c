@@ -159,13 +159,13 @@ static int arm_page(struct codewp_view *view, unsigned long idx, u32 mode)
 		folio_mark_dirty(folio);
 	}
 	old = atomic_read(word);
-	if (!((old ^ mode) & (CODEWP_PAGE_ARMED | CODEWP_PAGE_KEEP))) {
+	if (!((old ^ mode) & CODEWP_PAGE_MODE)) {
 		/* Armed already, so no mapping can write it. */
 		foreign = old & CODEWP_PAGE_FOREIGN;
 		goto out;
 	}
 	do {
-		new = old & ~(CODEWP_PAGE_KEEP | CODEWP_PAGE_WRITTEN |
+		new = old & ~(CODEWP_PAGE_MODE | CODEWP_PAGE_WRITTEN |
 			      CODEWP_PAGE_FOREIGN);
 		new |= mode;
 	} while (!atomic_try_cmpxchg(word, &old, new));
@@ -194,7 +194,8 @@ out:
  * mapping of any view without page_mkwrite being called.
  *
  * Return: 0; -EINVAL, -EOVERFLOW, -ERANGE: bad arguments; -EINTR: signal;
- * -ENXIO: beyond the file's end; -ENOMEM, -ENOSPC, -EIO: page not brought in.
+ * -ENXIO: beyond the file's end; -EOPNOTSUPP: STOP without codewp_kvm.ko;
+ * -ENOMEM, -ENOSPC, -EIO: page not brought in.
  */
 long codewp_arm(struct codewp_view *view, struct codewp_arm *arg)
 {
@@ -213,12 +214,20 @@ long codewp_arm(struct codewp_view *view, struct codewp_arm *arg)
 	case CODEWP_ARM_HOLD:
 		mode |= CODEWP_PAGE_KEEP;
 		break;
+	case CODEWP_ARM_STOP:
+		mode |= CODEWP_PAGE_STOP;
+		break;
 	default:
 		return -EINVAL;
 	}
 	ret = codewp_view_range(view, arg->offset, arg->length);
 	if (ret)
 		return ret;
+	if (arg->flags == CODEWP_ARM_STOP) {
+		ret = codewp_guest_hold(view);
+		if (ret)
+			return ret;
+	}
 
 	end = (arg->offset + arg->length) >> PAGE_SHIFT;
 	for (idx = arg->offset >> PAGE_SHIFT; idx < end; idx++) {
@@ -275,8 +284,7 @@ long codewp_disarm(struct codewp_view *view, struct codewp_arm *arg)
 		do {
 			if (!(old & CODEWP_PAGE_ARMED))
 				break;
-			new = codewp_state_next(old) &
-			      ~(CODEWP_PAGE_ARMED | CODEWP_PAGE_KEEP);
+			new = codewp_state_next(old) & ~CODEWP_PAGE_MODE;
 		} while (!atomic_try_cmpxchg(word, &old, new));
 		if (old & CODEWP_PAGE_ARMED) {
 			this_cpu_dec(view->stats->armed);

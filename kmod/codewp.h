@@ -8,13 +8,18 @@
  *	  folio lock
  *	    i_mmap_rwsem, page table locks (inside folio_mkclean)
  *	    rcu_read_lock
+ *	      the sets' locks of codewp_kvm	leaf
  *	      codewp_queue.lock
  *	        sighand->siglock, wait queues, eventfd
  *
  *	codewp_view.lock		CLIENTS, chunk allocation outside of faults
  *	  folio lock
  *
- *	codewp_mems_lock, codewp_mem.lock	never together with a folio lock
+ *	mmap_lock
+ *	  codewp_dev.lock		an open file becomes a view
+ *	    codewp_mems_lock, codewp_mem.lock	never together with a folio lock
+ *
+ *	guest_lock			leaf: no other lock under it
  *
  * The central invariant: a page-state word that has CODEWP_PAGE_ARMED while the
  * page's folio is locked means that no mapping of any view has a writable page
@@ -43,6 +48,8 @@
 #include <linux/wait.h>
 #include <linux/codewp.h>
 
+#include "guest.h"
+
 struct eventfd_ctx;
 struct folio;
 
@@ -54,6 +61,10 @@ struct folio;
 #define CODEWP_PAGE_CLIENTS \
 	(CODEWP_PAGE_WRITTEN | CODEWP_PAGE_DISPLAY | CODEWP_PAGE_MIGRATION)
 
+/* State bits that say whether and how a page traps. */
+#define CODEWP_PAGE_MODE \
+	(CODEWP_PAGE_ARMED | CODEWP_PAGE_KEEP | CODEWP_PAGE_STOP)
+
 /* How a trap was told: the tracepoint's "how", part of the trace format. */
 enum codewp_how {
 	CODEWP_HOW_UPCALL	= 1,
@@ -61,6 +72,8 @@ enum codewp_how {
 	CODEWP_HOW_RING		= 3,	/* a user-mode store that could not be redirected */
 	CODEWP_HOW_KERNEL	= 4,	/* the kernel wrote */
 	CODEWP_HOW_RECREATED	= 5,	/* truncated or punched, and made anew */
+	CODEWP_HOW_GUEST	= 6,	/* a KVM guest wrote */
+	CODEWP_HOW_STOP		= 7,	/* a KVM guest was about to write: refused */
 };
 
 /**
@@ -104,6 +117,7 @@ struct codewp_mem {
  * @nr: records it holds, a power of two
  * @nr_pages: pages, the header's included
  * @pages: their kernel addresses; [0] is struct codewp_ring
+ * @open: whoever holds a view of it may use it, not only @mm
  * @mm: whose events: compared, never used
  * @pid: names the pid namespace in which events name threads
  * @eventfd: or NULL
@@ -119,6 +133,7 @@ struct codewp_queue {
 	u32 nr;
 	unsigned int nr_pages;
 	void **pages;
+	bool open;
 	struct mm_struct *mm;
 	struct pid *pid;
 	struct eventfd_ctx *eventfd;
@@ -137,6 +152,8 @@ struct codewp_counters {
 	u64 dropped;
 	u64 kernel_writes;
 	u64 recreated;
+	u64 guest_writes;
+	u64 stops;
 	u64 arms;
 	u64 disarms;
 	u64 armed;
@@ -157,12 +174,14 @@ struct codewp_counters {
  * @id: number
  * @flags: CODEWP_VIEW_*
  * @clients: the CODEWP_PAGE_* bits of the enabled dirty clients
+ * @anon: the module made the memory; the view is whoever's has its descriptor
  * @overlaps: other views that cover a page of this one; guarded by mem->lock
  * @link: in mem->views
  * @file: the view's own file, not counted
  * @memfd: the shmem file
  * @user: charged for it
  * @nr_chunks: allocated
+ * @guest_owner: codewp_kvm.ko, once the view relies on it; see guest.c
  * @lock: guards changes of @clients
  * @rcu: frees it
  */
@@ -178,12 +197,14 @@ struct codewp_view {
 	u32 id;
 	u32 flags;
 	u32 clients;
+	bool anon;
 	unsigned int overlaps;
 	struct list_head link;
 	struct file *file;
 	struct file *memfd;
 	struct codewp_user *user;
 	atomic_long_t nr_chunks;
+	struct module *guest_owner;
 	struct mutex lock;	/* see above */
 	struct rcu_head rcu;
 };
@@ -235,7 +256,9 @@ struct codewp_thread {
  * @thread: current's registration, or NULL
  * @told: an upcall or signal has been given to current already
  * @keep: the write must not go through: the page stays armed
+ * @stop: and it is a guest's, which KVM is to be refused
  * @through: the view whose mapping was written; NULL: no mapping was
+ * @guest: whose store it is, if a guest's
  */
 struct codewp_trap {
 	unsigned long addr;
@@ -245,7 +268,9 @@ struct codewp_trap {
 	struct codewp_thread *thread;
 	bool told;
 	bool keep;
+	bool stop;
 	struct codewp_view *through;
+	struct codewp_guest guest;
 };
 
 /* inode.c */
@@ -268,11 +293,27 @@ void codewp_mem_detach(struct codewp_view *view);
 
 /* view.c */
 int codewp_view_create(struct codewp_view_create __user *arg, size_t usize);
+struct codewp_view *codewp_view_make(const struct codewp_view_create *c,
+				     struct file *memfd, bool anon);
+struct codewp_view *codewp_view_anon(const struct codewp_anon *a);
+long codewp_view_ioctl(struct codewp_view *view, unsigned int cmd,
+		       unsigned long argp);
 struct codewp_queue *codewp_view_queue(int fd);
 int codewp_view_range(const struct codewp_view *view, u64 offset, u64 length);
 
 /* map.c */
-int codewp_view_mmap(struct file *file, struct vm_area_struct *vma);
+int codewp_view_mmap(struct codewp_view *view, struct vm_area_struct *vma);
+
+/* dev.c */
+extern const struct file_operations codewp_dev_fops;
+struct codewp_view *codewp_dev_view(struct file *file);
+
+/* guest.c */
+bool codewp_guest_available(void);
+void codewp_guest_view(struct codewp_view *view, bool comes);
+int codewp_guest_hold(struct codewp_view *view);
+bool codewp_guest_find(unsigned long addr, struct codewp_guest *guest);
+void codewp_guest_tell(void);
 
 /* state.c */
 int codewp_state_init(struct codewp_view *view);
@@ -310,7 +351,8 @@ int codewp_thread_create(struct codewp_thread_create __user *arg, size_t usize);
 struct codewp_thread *codewp_thread_current(void);
 
 /* ring.c */
-struct codewp_queue *codewp_queue_create(u32 bytes);
+struct codewp_queue *codewp_queue_create(u32 bytes, bool open);
+u32 codewp_queue_bytes(const struct codewp_queue *queue);
 struct codewp_queue *codewp_queue_get(struct codewp_queue *queue);
 void codewp_queue_put(struct codewp_queue *queue);
 bool codewp_queue_publish(struct codewp_queue *queue, struct codewp_event *ev,
@@ -324,6 +366,7 @@ int codewp_queue_mmap(struct codewp_view *view, struct vm_area_struct *vma);
 long codewp_dirty(struct codewp_view *view, struct codewp_dirty *arg);
 long codewp_clients(struct codewp_view *view, u32 clients);
 u32 codewp_client_bits(u32 clients);
+u32 codewp_bits_client(u32 bits);
 
 /* stat.c */
 void codewp_stat_sum(const struct codewp_view *view, struct codewp_stat *st);
@@ -354,6 +397,13 @@ static inline atomic_t *codewp_state(const struct codewp_view *view,
 static inline u32 codewp_state_next(u32 state)
 {
 	return state + (1U << CODEWP_PAGE_GEN_SHIFT);
+}
+
+/* May current use the view's ring and page states? */
+static inline bool codewp_view_mine(const struct codewp_view *view)
+{
+	return current->mm == view->mm ||
+	       (view->anon && !(view->flags & CODEWP_VIEW_PRIVATE));
 }
 
 static inline bool codewp_covers(const struct codewp_view *view, pgoff_t pgoff)

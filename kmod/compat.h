@@ -13,7 +13,9 @@
 #include <linux/pagemap.h>
 #include <linux/sched.h>
 #include <linux/shmem_fs.h>
+#include <linux/tracepoint-defs.h>
 #include <linux/version.h>
+#include <asm/unwind.h>
 
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 3, 0)
 static inline void codewp_vm_flags_set(struct vm_area_struct *vma,
@@ -141,5 +143,36 @@ static inline struct rseq __user *codewp_rseq(void)
 	return current->rseq.usrptr;
 #endif
 }
+
+/* A new shmem file of the kernel's own mount, whose pages are charged when made. */
+static inline struct file *codewp_shmem_file(const char *name, loff_t size)
+{
+#if LINUX_VERSION_CODE < KERNEL_VERSION(7, 0, 0)
+	return shmem_file_setup(name, size, VM_NORESERVE);
+#else
+	return shmem_file_setup(name, size, mk_vma_flags(VMA_NORESERVE_BIT));
+#endif
+}
+
+/* What tells two frames of one stack apart, whichever way they are found. */
+#if defined(CONFIG_UNWINDER_ORC)
+#define CODEWP_HAS_UNWINDER	1
+static inline unsigned long codewp_unwind_sp(const struct unwind_state *state)
+{
+	return state->sp;
+}
+#elif defined(CONFIG_UNWINDER_FRAME_POINTER)
+#define CODEWP_HAS_UNWINDER	1
+static inline unsigned long codewp_unwind_sp(const struct unwind_state *state)
+{
+	return (unsigned long)state->bp;
+}
+#else
+#define CODEWP_HAS_UNWINDER	0
+static inline unsigned long codewp_unwind_sp(const struct unwind_state *state)
+{
+	return 0;
+}
+#endif
 
 #endif /* CODEWP_COMPAT_H */

@@ -39,6 +39,25 @@ u32 codewp_client_bits(u32 clients)
 	return bits;
 }
 
+/**
+ * codewp_bits_client() - the reverse of codewp_client_bits()
+ * @bits: CODEWP_PAGE_* mask
+ *
+ * Return: CODEWP_CLIENT_* mask.
+ */
+u32 codewp_bits_client(u32 bits)
+{
+	u32 clients = 0;
+
+	if (bits & CODEWP_PAGE_WRITTEN)
+		clients |= CODEWP_CLIENT_CODE;
+	if (bits & CODEWP_PAGE_DISPLAY)
+		clients |= CODEWP_CLIENT_DISPLAY;
+	if (bits & CODEWP_PAGE_MIGRATION)
+		clients |= CODEWP_CLIENT_MIGRATION;
+	return clients;
+}
+
 /* Make the next write to a page fault, if it is in memory. */
 static void protect_page(struct codewp_view *view, unsigned long idx, u32 bit)
 {

@@ -120,7 +120,7 @@ static int data_mmap(struct codewp_view *view, struct vm_area_struct *vma)
 	int err;
 
 	if (vma->vm_pgoff >= view->nr || vma_pages(vma) > view->nr - vma->vm_pgoff)
-		return -EINVAL;
+		return view->anon ? -ENXIO : -EINVAL;
 	if ((view->flags & CODEWP_VIEW_PRIVATE) && current->mm != view->mm)
 		return -EPERM;
 
@@ -148,22 +148,40 @@ static int data_mmap(struct codewp_view *view, struct vm_area_struct *vma)
 	return 0;
 }
 
+/* The memory itself: a mapping of the shmem file that we have nothing to do with. */
+static int alias_mmap(struct codewp_view *view, struct vm_area_struct *vma)
+{
+	unsigned long first = vma->vm_pgoff - (CODEWP_MMAP_ALIAS >> PAGE_SHIFT);
+
+	if (!view->anon || !codewp_view_mine(view))
+		return -EPERM;
+	if (first >= view->nr || vma_pages(vma) > view->nr - first)
+		return -ENXIO;
+	vma->vm_pgoff = first;
+	vma_set_file(vma, view->memfd);
+	return codewp_file_mmap(view->memfd, vma);
+}
+
 /**
- * codewp_view_mmap() - mmap of a view: pages, ring or page states
- * @file: the view's
+ * codewp_view_mmap() - mmap of a view: pages, ring, page states or alias
+ * @view: view
  * @vma: new
+ *
+ * The VMA becomes the view's own file's, or the shmem file's, whichever file was
+ * mapped: an open file of /dev/codewp shares its inode with all others.
  *
  * Return: 0 or -errno as Documentation/uapi.rst lists.
  */
-int codewp_view_mmap(struct file *file, struct vm_area_struct *vma)
+int codewp_view_mmap(struct codewp_view *view, struct vm_area_struct *vma)
 {
-	struct codewp_view *view = file->private_data;
-
 	if (!(vma->vm_flags & VM_SHARED))
 		return -EINVAL;
+	if (vma->vm_pgoff >= CODEWP_MMAP_ALIAS >> PAGE_SHIFT)
+		return alias_mmap(view, vma);
+	if (vma->vm_pgoff < CODEWP_MMAP_RING >> PAGE_SHIFT)
+		return data_mmap(view, vma);
+	vma_set_file(vma, view->file);
 	if (vma->vm_pgoff >= CODEWP_MMAP_STATE >> PAGE_SHIFT)
 		return codewp_state_mmap(view, vma);
-	if (vma->vm_pgoff >= CODEWP_MMAP_RING >> PAGE_SHIFT)
-		return codewp_queue_mmap(view, vma);
-	return data_mmap(view, vma);
+	return codewp_queue_mmap(view, vma);
 }

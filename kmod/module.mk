@@ -34,6 +34,9 @@ $(KMOD): $(KMOD_SRC) kmod/module.mk
 	$(Q)$(kmod_make) M=$(CURDIR)/$(KMOD_OUT)/src modules >$(KMOD_OUT)/log 2>&1 || \
 		{ cat $(KMOD_OUT)/log; exit 1; }
 	$(Q)grep -v '$(KMOD_NO_BTF)' $(KMOD_OUT)/log || true
+	$(Q)rm -f $(KMOD_OUT)/codewp_kvm.ko
+	$(Q)for f in $(KMOD_OUT)/src/kmod/*.ko; do \
+		[ $$f = $(KMOD_OUT)/src/kmod/codewp.ko ] || cp $$f $(KMOD_OUT)/; done
 	$(Q)cp $(KMOD_OUT)/src/kmod/codewp.ko $@
 
 # modprobe looks in updates/ first, and finds by depmod what is there.

@@ -43,11 +43,12 @@ static void queue_free_rcu(struct rcu_head *rcu)
 /**
  * codewp_queue_create() - a ring for the calling process
  * @bytes: of its records, a power of two, at least a page; 0: the default
+ * @open: other processes that hold its view may use it
  *
  * Return: the ring; ERR_PTR: -EINVAL for a bad size, -EFBIG for one above
  * max_ring_bytes, -ENOMEM.
  */
-struct codewp_queue *codewp_queue_create(u32 bytes)
+struct codewp_queue *codewp_queue_create(u32 bytes, bool open)
 {
 	struct codewp_ring *hdr;
 	struct codewp_queue *q;
@@ -69,6 +70,7 @@ struct codewp_queue *codewp_queue_create(u32 bytes)
 	spin_lock_init(&q->lock);
 	init_waitqueue_head(&q->wait);
 	INIT_LIST_HEAD(&q->threads);
+	q->open = open;
 	q->mm = current->mm;
 	mmgrab(q->mm);
 	q->pid = get_pid(task_tgid(current));
@@ -161,6 +163,7 @@ bool codewp_queue_publish(struct codewp_queue *q, struct codewp_event *ev,
 		rec->flags = ev->flags;
 		rec->tid = ev->tid;
 		rec->gen = ev->gen;
+		rec->vcpu = ev->vcpu;
 		q->head++;
 		/* Pairs with the reader's load-acquire of seq. */
 		smp_store_release(&rec->seq, q->head);
@@ -197,7 +200,7 @@ long codewp_queue_eventfd(struct codewp_queue *q, int fd)
 {
 	struct eventfd_ctx *ctx = NULL;
 
-	if (current->mm != q->mm)
+	if (!q->open && current->mm != q->mm)
 		return -EPERM;
 	if (fd != -1) {
 		ctx = eventfd_ctx_fdget(fd);
@@ -225,13 +228,24 @@ __poll_t codewp_queue_poll(struct codewp_queue *q, struct file *file,
 {
 	struct codewp_ring *hdr = q->pages[0];
 
-	if (current->mm != q->mm)
+	if (!q->open && current->mm != q->mm)
 		return EPOLLERR;
 	poll_wait(file, &q->wait, wait);
 	if (READ_ONCE(q->head) != READ_ONCE(hdr->tail) ||
 	    READ_ONCE(hdr->overflow))
 		return EPOLLIN | EPOLLRDNORM;
 	return 0;
+}
+
+/**
+ * codewp_queue_bytes() - size of a ring
+ * @q: ring
+ *
+ * Return: bytes of its records.
+ */
+u32 codewp_queue_bytes(const struct codewp_queue *q)
+{
+	return q->nr * sizeof(struct codewp_event);
 }
 
 static vm_fault_t ring_fault(struct vm_fault *vmf)
@@ -264,7 +278,7 @@ int codewp_queue_mmap(struct codewp_view *view, struct vm_area_struct *vma)
 	unsigned long first = vma->vm_pgoff - (CODEWP_MMAP_RING >> PAGE_SHIFT);
 	unsigned long nr = vma_pages(vma);
 
-	if (current->mm != view->mm)
+	if (!codewp_view_mine(view))
 		return -EPERM;
 	if (first >= view->queue->nr_pages ||
 	    nr > view->queue->nr_pages - first)

@@ -30,6 +30,8 @@ void codewp_stat_sum(const struct codewp_view *view, struct codewp_stat *st)
 		st->dropped += c->dropped;
 		st->kernel_writes += c->kernel_writes;
 		st->recreated += c->recreated;
+		st->guest_writes += c->guest_writes;
+		st->stops += c->stops;
 		st->arms += c->arms;
 		st->disarms += c->disarms;
 		st->armed += c->armed;

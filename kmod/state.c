@@ -122,14 +122,14 @@ static const struct vm_operations_struct state_vm_ops = {
  * @view: view; its file is the VMA's
  * @vma: at an offset from CODEWP_MMAP_STATE on, shared
  *
- * Return: 0; -EPERM: not the creator's mm, or writable; -EINVAL: beyond the end.
+ * Return: 0; -EPERM: not the caller's view, or writable; -EINVAL: beyond the end.
  */
 int codewp_state_mmap(struct codewp_view *view, struct vm_area_struct *vma)
 {
 	unsigned long first = vma->vm_pgoff - (CODEWP_MMAP_STATE >> PAGE_SHIFT);
 	unsigned long nr = vma_pages(vma);
 
-	if (current->mm != view->mm || (vma->vm_flags & VM_WRITE))
+	if (!codewp_view_mine(view) || (vma->vm_flags & VM_WRITE))
 		return -EPERM;
 	if (first >= nr_chunks(view) || nr > nr_chunks(view) - first)
 		return -EINVAL;

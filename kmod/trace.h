@@ -45,8 +45,8 @@ DEFINE_EVENT(codewp_range, codewp_disarm,
 
 TRACE_EVENT(codewp_trap,
 	TP_PROTO(u64 cookie, u64 pgoff, u64 offset, u64 addr, u64 ip, u32 view,
-		 u32 how, u32 tgid, u32 pid, u32 gen),
-	TP_ARGS(cookie, pgoff, offset, addr, ip, view, how, tgid, pid, gen),
+		 u32 how, u32 tgid, u32 pid, u32 gen, u32 vcpu),
+	TP_ARGS(cookie, pgoff, offset, addr, ip, view, how, tgid, pid, gen, vcpu),
 	TP_STRUCT__entry(
 		__field(u64, cookie)
 		__field(u64, pgoff)
@@ -58,6 +58,7 @@ TRACE_EVENT(codewp_trap,
 		__field(u32, tgid)
 		__field(u32, pid)
 		__field(u32, gen)
+		__field(u32, vcpu)
 	),
 	TP_fast_assign(
 		__entry->cookie = cookie;
@@ -70,14 +71,16 @@ TRACE_EVENT(codewp_trap,
 		__entry->tgid = tgid;
 		__entry->pid = pid;
 		__entry->gen = gen;
+		__entry->vcpu = vcpu;
 	),
-	TP_printk("view=%u cookie=0x%llx pgoff=0x%llx offset=0x%llx addr=0x%llx ip=0x%llx how=%s tgid=%u pid=%u gen=%u",
+	TP_printk("view=%u cookie=0x%llx pgoff=0x%llx offset=0x%llx addr=0x%llx ip=0x%llx how=%s tgid=%u pid=%u gen=%u vcpu=%d",
 		  __entry->view, __entry->cookie, __entry->pgoff,
 		  __entry->offset, __entry->addr, __entry->ip,
 		  __print_symbolic(__entry->how, { 1, "upcall" }, { 2, "signal" },
 				   { 3, "ring" }, { 4, "kernel" },
-				   { 5, "recreated" }),
-		  __entry->tgid, __entry->pid, __entry->gen)
+				   { 5, "recreated" }, { 6, "guest" },
+				   { 7, "stop" }),
+		  __entry->tgid, __entry->pid, __entry->gen, (s32)__entry->vcpu)
 );
 
 TRACE_EVENT(codewp_overflow,

@@ -7,7 +7,8 @@
  * so that the page table entry is written before anybody can arm the page
  * again. Under it: no sleeping, no access to user memory that can fault, no
  * waiting for user space, and no way to fail: a write that nobody can be told
- * of by upcall or signal is allowed and told by the ring.
+ * of by upcall or signal is allowed and told by the ring. Only KVM, asking for a
+ * page for its guest's store, can be refused one.
  *
  * Every view that covers the page has its say, the written one first.
  */
@@ -70,6 +71,15 @@ static void tell_ring(struct codewp_view *view, const struct codewp_trap *trap,
 		ev.flags |= CODEWP_EVENT_KERNEL;
 	if (how == CODEWP_HOW_RECREATED)
 		ev.flags |= CODEWP_EVENT_RECREATED;
+	if (how == CODEWP_HOW_GUEST || how == CODEWP_HOW_STOP) {
+		ev.flags |= CODEWP_EVENT_GUEST;
+		ev.vcpu = trap->guest.vcpu;
+		this_cpu_inc(view->stats->guest_writes);
+	}
+	if (how == CODEWP_HOW_STOP) {
+		ev.flags |= CODEWP_EVENT_STOP;
+		this_cpu_inc(view->stats->stops);
+	}
 	/* Addresses are told to the process that they belong to, only. */
 	if (!(current->flags & PF_KTHREAD) && current->mm == view->queue->mm) {
 		ev.flags |= CODEWP_EVENT_SELF;
@@ -101,7 +111,9 @@ static void trace_trap(const struct codewp_view *view,
 	trace_codewp_trap(view->cookie, trap->pgoff, offset, trap->addr,
 			  current->flags & PF_KTHREAD ? 0 : task_pt_regs(current)->ip,
 			  view->id, how, current->tgid, current->pid,
-			  CODEWP_PAGE_GEN(state));
+			  CODEWP_PAGE_GEN(state),
+			  how == CODEWP_HOW_GUEST || how == CODEWP_HOW_STOP ?
+			  trap->guest.vcpu : (u32)-1);
 }
 
 /*
@@ -116,6 +128,7 @@ static void trap_view(struct codewp_view *view, atomic_t *word,
 	u32 old = atomic_read(word);
 	enum codewp_how how = 0;
 	bool keep = false;
+	bool stop;
 	u64 offset;
 	u32 new;
 
@@ -129,21 +142,35 @@ static void trap_view(struct codewp_view *view, atomic_t *word,
 		how = can_tell_current(view, trap);
 		keep = how && (old & CODEWP_PAGE_KEEP);
 	}
+	/* Of its own memory only: elsewhere the write is another view's affair. */
+	stop = (old & CODEWP_PAGE_STOP) && other == CODEWP_HOW_GUEST &&
+	       trap->guest.store && trap->through == view;
+	if (stop) {
+		trap->keep = true;
+		trap->stop = true;
+		if (trap->guest.told)
+			return;
+		other = CODEWP_HOW_STOP;
+	}
 	do {
 		/* Disarmed by its owner since: nothing to tell. */
 		if (!(old & CODEWP_PAGE_ARMED)) {
+			trap->keep = false;
+			trap->stop = false;
 			atomic_or(clients, word);
 			return;
 		}
-		new = codewp_state_next(old) | clients;
-		if (!keep) {
-			new &= ~(CODEWP_PAGE_ARMED | CODEWP_PAGE_KEEP);
+		new = codewp_state_next(old);
+		if (!stop)
+			new |= clients;
+		if (!stop && !keep) {
+			new &= ~CODEWP_PAGE_MODE;
 			new |= CODEWP_PAGE_WRITTEN;
 		}
 	} while (!atomic_try_cmpxchg(word, &old, new));
 
 	this_cpu_inc(view->stats->traps);
-	if (!keep)
+	if (!stop && !keep)
 		this_cpu_dec(view->stats->armed);
 	if (unlikely(trap->through != view))
 		this_cpu_inc(view->stats->shared);
@@ -173,6 +200,8 @@ static void trap_view(struct codewp_view *view, atomic_t *word,
 	} else {
 		tell_ring(view, trap, offset, new, other);
 	}
+	if (stop)
+		codewp_guest_tell();
 }
 
 /* The other views that cover the page. */
@@ -197,13 +226,15 @@ static noinline void trap_others(struct codewp_mem *mem, struct codewp_trap *tra
  *
  * Return: VM_FAULT_LOCKED: the write goes through. VM_FAULT_NOPAGE: the thread
  * goes on without a change to the page tables; either it was redirected (KEEP),
- * or the page was truncated, and it faults again.
+ * or the page was truncated, and it faults again. VM_FAULT_SIGBUS: KVM is refused
+ * the page for its guest's store (STOP).
  */
 vm_fault_t codewp_page_mkwrite(struct vm_fault *vmf)
 {
 	struct codewp_view *view = vmf->vma->vm_private_data;
 	struct folio *folio = page_folio(vmf->page);
 	struct codewp_mem *mem = view->mem;
+	enum codewp_how other;
 	struct codewp_trap trap;
 	atomic_t *word;
 
@@ -230,25 +261,32 @@ vm_fault_t codewp_page_mkwrite(struct vm_fault *vmf)
 	trap.regs = user_regs();
 	trap.told = false;
 	trap.keep = false;
+	trap.stop = false;
 	trap.through = view;
+	other = trap.regs ? CODEWP_HOW_RING : CODEWP_HOW_KERNEL;
 
 	rcu_read_lock();
 	trap.thread = codewp_thread_current();
+	/* Whose write it is matters where it is told. */
+	if (!trap.regs && ((word && atomic_read(word) & CODEWP_PAGE_ARMED) ||
+			   READ_ONCE(view->overlaps)) &&
+	    codewp_guest_find(trap.addr, &trap.guest)) {
+		other = CODEWP_HOW_GUEST;
+		trap.addr = (trap.addr & PAGE_MASK) | trap.guest.in_page;
+	}
 	if (word)
-		trap_view(view, word, &trap,
-			  trap.regs ? CODEWP_HOW_RING : CODEWP_HOW_KERNEL);
+		trap_view(view, word, &trap, other);
 	/*
-	 * A write that was kept back (HOLD) comes again: the others are told when
+	 * A write that was kept back (HOLD, STOP) comes again: the others are told when
 	 * it goes through. A private view (KEEP) overlaps with no other.
 	 */
 	if (unlikely(READ_ONCE(view->overlaps)) && !trap.keep)
-		trap_others(mem, &trap,
-			    trap.regs ? CODEWP_HOW_RING : CODEWP_HOW_KERNEL);
+		trap_others(mem, &trap, other);
 	rcu_read_unlock();
 
 	if (trap.keep) {
 		folio_unlock(folio);
-		return VM_FAULT_NOPAGE;
+		return trap.stop ? VM_FAULT_SIGBUS : VM_FAULT_NOPAGE;
 	}
 	return VM_FAULT_LOCKED;
 }

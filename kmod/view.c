@@ -3,8 +3,9 @@
  * A view's life: the checks at its creation, its ioctls, its end.
  *
  * The view's file lives as long as a descriptor or a mapping of it; release
- * runs when the last is gone. Other views' traps may still look at the view
- * under RCU, so its memory goes after a grace period.
+ * runs when the last is gone. An anonymous view's file has no descriptor of its
+ * own: the open file of /dev/codewp (dev.c) holds it. Other views' traps may still
+ * look at the view under RCU, so its memory goes after a grace period.
  */
 #include <linux/file.h>
 #include <linux/fs.h>
@@ -50,6 +51,7 @@ static int view_release(struct inode *inode, struct file *file)
 {
 	struct codewp_view *view = file->private_data;
 
+	codewp_guest_view(view, false);
 	trace_codewp_view(view->nr << PAGE_SHIFT, view->id, false);
 	codewp_mem_detach(view);
 	mapping_unmap_writable(view->memfd->f_mapping);
@@ -113,10 +115,11 @@ struct codewp_queue *codewp_view_queue(int fd)
 
 	if (!file)
 		return ERR_PTR(-EBADF);
-	view = file->private_data;
-	if (file->f_op != &view_fops)
+	view = file->f_op == &view_fops ? file->private_data :
+					  codewp_dev_view(file);
+	if (!view)
 		queue = ERR_PTR(-EINVAL);
-	else if (view->mm != current->mm)
+	else if (!codewp_view_mine(view))
 		queue = ERR_PTR(-EPERM);
 	else
 		queue = codewp_queue_get(view->queue);
@@ -128,9 +131,7 @@ static int view_check(const struct codewp_view_create *c)
 {
 	u64 end;
 
-	if (c->flags & ~CODEWP_VIEW_PRIVATE ||
-	    c->clients & ~CODEWP_CLIENT_ALL ||
-	    memchr_inv(c->reserved, 0, sizeof(c->reserved)))
+	if (c->flags & ~CODEWP_VIEW_PRIVATE || c->clients & ~CODEWP_CLIENT_ALL)
 		return -EINVAL;
 	if (!PAGE_ALIGNED(c->offset) || !PAGE_ALIGNED(c->length) || !c->length)
 		return -EINVAL;
@@ -144,58 +145,51 @@ static int view_check(const struct codewp_view_create *c)
 }
 
 /**
- * codewp_view_create() - CODEWP_IOC_VIEW
- * @arg: user's struct codewp_view_create
- * @usize: its size
+ * codewp_view_make() - a view of a shmem file
+ * @c: what user space asked for, but for memfd and reserved
+ * @memfd: the file; its reference goes over to the view, also on an error
+ * @anon: the module made it
  *
- * Return: a new descriptor, or -errno as Documentation/uapi.rst lists.
+ * Return: the view; fput() of its file ends it. Or an ERR_PTR.
  */
-int codewp_view_create(struct codewp_view_create __user *arg, size_t usize)
+struct codewp_view *codewp_view_make(const struct codewp_view_create *c,
+				     struct file *memfd, bool anon)
 {
-	struct codewp_view_create c;
 	struct codewp_view *view;
-	int fd, err;
-
-	err = codewp_get_arg(&c, sizeof(c), arg, usize);
-	if (err)
-		return err;
-	err = view_check(&c);
-	if (err)
-		return err;
+	int err;
 
 	view = kzalloc(sizeof(*view), GFP_KERNEL_ACCOUNT);
-	if (!view)
-		return -ENOMEM;
+	if (!view) {
+		fput(memfd);
+		return ERR_PTR(-ENOMEM);
+	}
 	mutex_init(&view->lock);
 	view->mm = current->mm;
 	mmgrab(view->mm);
-	view->first = c.offset >> PAGE_SHIFT;
-	view->nr = c.length >> PAGE_SHIFT;
-	view->flags = c.flags;
-	view->cookie = c.cookie;
-	view->clients = codewp_client_bits(c.clients);
-
-	view->memfd = fget(c.memfd);
-	if (!view->memfd) {
-		err = -EBADF;
-		goto err_free;
-	}
-	err = memfd_check(view->memfd);
+	view->first = c->offset >> PAGE_SHIFT;
+	view->nr = c->length >> PAGE_SHIFT;
+	view->flags = c->flags;
+	view->cookie = c->cookie;
+	view->clients = codewp_client_bits(c->clients);
+	view->anon = anon;
+	view->memfd = memfd;
+	err = memfd_check(memfd);
 	if (err)
-		goto err_memfd;
+		goto err_free;
 	/*
 	 * The view counts as a writable shared mapping: F_SEAL_WRITE is refused
 	 * (EBUSY) while it lives. shmem's mmap looks at the seal before the new
 	 * VMA is counted, so without this one could slip in between.
 	 */
-	err = mapping_map_writable(view->memfd->f_mapping);
+	err = mapping_map_writable(memfd->f_mapping);
 	if (err)
-		goto err_memfd;
+		goto err_free;
 
-	if (c.ring_fd >= 0)
-		view->queue = codewp_view_queue(c.ring_fd);
+	if (c->ring_fd >= 0)
+		view->queue = codewp_view_queue(c->ring_fd);
 	else
-		view->queue = codewp_queue_create(c.ring_bytes);
+		view->queue = codewp_queue_create(c->ring_bytes, anon &&
+						  !(c->flags & CODEWP_VIEW_PRIVATE));
 	if (IS_ERR(view->queue)) {
 		err = PTR_ERR(view->queue);
 		view->queue = NULL;
@@ -226,7 +220,52 @@ int codewp_view_create(struct codewp_view_create __user *arg, size_t usize)
 		err = PTR_ERR(view->file);
 		goto err_detach;
 	}
-	trace_codewp_view(c.length, view->id, true);
+	codewp_guest_view(view, true);
+	trace_codewp_view(c->length, view->id, true);
+	return view;
+
+err_detach:
+	codewp_mem_detach(view);
+	synchronize_rcu();
+err_user:
+	codewp_user_uncharge(view->user);
+err_unmap:
+	mapping_unmap_writable(memfd->f_mapping);
+err_free:
+	fput(memfd);
+	view_put(view);
+	view_free(view);
+	return ERR_PTR(err);
+}
+
+/**
+ * codewp_view_create() - CODEWP_IOC_VIEW
+ * @arg: user's struct codewp_view_create
+ * @usize: its size
+ *
+ * Return: a new descriptor, or -errno as Documentation/uapi.rst lists.
+ */
+int codewp_view_create(struct codewp_view_create __user *arg, size_t usize)
+{
+	struct codewp_view_create c;
+	struct codewp_view *view;
+	struct file *memfd;
+	int fd, err;
+
+	err = codewp_get_arg(&c, sizeof(c), arg, usize);
+	if (err)
+		return err;
+	if (memchr_inv(c.reserved, 0, sizeof(c.reserved)))
+		return -EINVAL;
+	err = view_check(&c);
+	if (err)
+		return err;
+	memfd = fget(c.memfd);
+	if (!memfd)
+		return -EBADF;
+	view = codewp_view_make(&c, memfd, false);
+	if (IS_ERR(view))
+		return PTR_ERR(view);
 
 	/* From here on, fput() undoes it all. */
 	fd = get_unused_fd_flags(O_CLOEXEC);
@@ -241,20 +280,34 @@ int codewp_view_create(struct codewp_view_create __user *arg, size_t usize)
 	}
 	fd_install(fd, view->file);
 	return fd;
+}
 
-err_detach:
-	codewp_mem_detach(view);
-	synchronize_rcu();
-err_user:
-	codewp_user_uncharge(view->user);
-err_unmap:
-	mapping_unmap_writable(view->memfd->f_mapping);
-err_memfd:
-	fput(view->memfd);
-err_free:
-	view_put(view);
-	view_free(view);
-	return err;
+/**
+ * codewp_view_anon() - a view with memory of its own
+ * @a: what user space asked for
+ *
+ * Return: as codewp_view_make().
+ */
+struct codewp_view *codewp_view_anon(const struct codewp_anon *a)
+{
+	struct codewp_view_create c = {
+		.flags = a->flags,
+		.length = a->length,
+		.ring_fd = -1,
+		.ring_bytes = a->ring_bytes,
+		.clients = a->clients,
+		.cookie = a->cookie,
+	};
+	struct file *memfd;
+	int err;
+
+	err = view_check(&c);
+	if (err)
+		return ERR_PTR(err);
+	memfd = codewp_shmem_file("codewp", a->length);
+	if (IS_ERR(memfd))
+		return ERR_CAST(memfd);
+	return codewp_view_make(&c, memfd, true);
 }
 
 static long ioctl_arm(struct codewp_view *view, struct codewp_arm __user *arg,
@@ -339,9 +392,37 @@ static long ioctl_stat(struct codewp_view *view, struct codewp_stat __user *arg,
 	return 0;
 }
 
-static long view_ioctl(struct file *file, unsigned int cmd, unsigned long argp)
+static long ioctl_view_info(struct codewp_view *view,
+			    struct codewp_view_info __user *arg, size_t usize)
 {
-	struct codewp_view *view = file->private_data;
+	struct codewp_view_info info = {
+		.length = (u64)view->nr << PAGE_SHIFT,
+		.cookie = view->cookie,
+		.id = view->id,
+		.flags = view->flags,
+		.ring_bytes = codewp_queue_bytes(view->queue),
+		.clients = codewp_bits_client(READ_ONCE(view->clients)),
+	};
+
+	if (usize < sizeof(info))
+		return -EINVAL;
+	/* Members that only a newer header has read as zero. */
+	if (copy_to_user(arg, &info, sizeof(info)) ||
+	    clear_user((void __user *)arg + sizeof(info), usize - sizeof(info)))
+		return -EFAULT;
+	return 0;
+}
+
+/**
+ * codewp_view_ioctl() - the ioctls of a view
+ * @view: view
+ * @cmd: CODEWP_IOC_*
+ * @argp: its argument
+ *
+ * Return: 0 or -errno as Documentation/uapi.rst lists.
+ */
+long codewp_view_ioctl(struct codewp_view *view, unsigned int cmd, unsigned long argp)
+{
 	void __user *arg = (void __user *)argp;
 	size_t usize = _IOC_SIZE(cmd);
 
@@ -362,9 +443,21 @@ static long view_ioctl(struct file *file, unsigned int cmd, unsigned long argp)
 		return ioctl_eventfd(view, arg, usize);
 	case CODEWP_IOC_STAT & ~IOCSIZE_MASK:
 		return ioctl_stat(view, arg, usize);
+	case CODEWP_IOC_VIEW_INFO & ~IOCSIZE_MASK:
+		return ioctl_view_info(view, arg, usize);
 	default:
 		return -ENOIOCTLCMD;
 	}
+}
+
+static long view_ioctl(struct file *file, unsigned int cmd, unsigned long argp)
+{
+	return codewp_view_ioctl(file->private_data, cmd, argp);
+}
+
+static int view_mmap(struct file *file, struct vm_area_struct *vma)
+{
+	return codewp_view_mmap(file->private_data, vma);
 }
 
 static __poll_t view_poll(struct file *file, struct poll_table_struct *wait)
@@ -379,7 +472,7 @@ static const struct file_operations view_fops = {
 	.release = view_release,
 	.unlocked_ioctl = view_ioctl,
 	.compat_ioctl = compat_ptr_ioctl,
-	.mmap = codewp_view_mmap,
+	.mmap = view_mmap,
 	.poll = view_poll,
 	.llseek = noop_llseek,
 };

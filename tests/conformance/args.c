@@ -166,7 +166,9 @@ TEST(arm_refuses)
 	REFUSED(codewp_arm(fx.view, 0, 0, CODEWP_OPEN, NULL), EINVAL);
 	REFUSED(codewp_arm(fx.view, BYTES, PAGE, CODEWP_OPEN, NULL), ERANGE);
 	REFUSED(codewp_arm(fx.view, PAGE, -PAGE, CODEWP_OPEN, NULL), EOVERFLOW);
-	REFUSED(codewp_arm(fx.view, 0, PAGE, 3, NULL), EINVAL);
+	REFUSED(codewp_arm(fx.view, 0, PAGE, 4, NULL), EINVAL);
+	/* Here no codewp_kvm is loaded. */
+	REFUSED(codewp_arm(fx.view, 0, PAGE, CODEWP_STOP, NULL), EOPNOTSUPP);
 	/* KEEP only where nobody else can map. */
 	res.done = 77;
 	REFUSED(codewp_arm(fx.view, 0, PAGE, CODEWP_KEEP, &res), EINVAL);
@@ -336,7 +338,7 @@ TEST(backend_info_and_names)
 	REFUSED(codewp_backend_parse("nonsense"), EINVAL);
 	REFUSED(codewp_backend_parse(NULL), EINVAL);
 	/* One line for each thing that it cannot do. */
-	for (int bit = 0; bit < 7; bit++)
+	for (int bit = 0; bit < 8; bit++)
 		missing += !(info->can & (1U << bit));
 	for (p = info->cannot; (p = strchr(p, '\n')); p++)
 		missing--;
