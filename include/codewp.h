@@ -111,6 +111,7 @@ int codewp_view_create(struct codewp *ctx, struct codewp_view **view,
 		       int memfd, uint64_t offset, uint64_t length,
 		       const struct codewp_view_opts *opts);
 void codewp_view_destroy(struct codewp_view *view);	/* mappings stay, unarmed */
+uint64_t codewp_view_length(const struct codewp_view *view);
 
 /*
  * kmod only, else -EOPNOTSUPP. A view whose memory the module makes: there is no

@@ -401,6 +401,17 @@ void codewp_view_destroy(struct codewp_view *view)
 	free(view);
 }
 
+/**
+ * codewp_view_length() - how long is it
+ * @view: view
+ *
+ * Return: bytes.
+ */
+uint64_t codewp_view_length(const struct codewp_view *view)
+{
+	return view->length;
+}
+
 static int check_addr(const void *addr, size_t *len)
 {
 	if (!aligned((uintptr_t)addr) || !*len)
