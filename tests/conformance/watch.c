@@ -184,6 +184,8 @@ static void open_watched(bool private_view)
 /* ---- every kind of store --------------------------------------------------------- */
 
 #define AREA (4 * PAGE)
+#define ALT_STACK (256UL << 10)
+static void *alt_stack;
 static unsigned char source[256] __attribute__((aligned(64)));
 
 static void regs_for(const struct insn_case *c, struct watch_regs *io, uint64_t at)
@@ -220,6 +222,23 @@ static void fill(unsigned char *p)
 		p[i] = i * 13 + i / 256;
 }
 
+/*
+ * Some emulators do, of a locked instruction that crosses a page and faults, on any
+ * memory.
+ */
+static bool loses_flags(void)
+{
+	char *p = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+		       -1, 0);
+	uint64_t flags;
+
+	ASSERT(p != MAP_FAILED);
+	__asm__ volatile("pushq $0x246; popfq; xchgq %%rax, (%1); pushfq; popq %0"
+			 : "=r"(flags) : "r"(p + PAGE - 2) : "rax", "memory");
+	ASSERT_OK(munmap(p, 2 * PAGE));
+	return (flags & 0x8d5) != 0x44;
+}
+
 static bool written(const struct insn_case *c, int i)
 {
 	return (i >= c->off && i < c->off + c->len) ||
@@ -247,6 +266,7 @@ static void run_case(const struct insn_case *c, unsigned int off, bool cross)
 	static unsigned char want[AREA];
 	static struct watch_regs native, watched;
 	uint64_t at = WATCH_ADDR + off;
+	stack_t alt = { .ss_sp = alt_stack, .ss_size = ALT_STACK };
 	int end = c->off + c->len, all;
 	bool split;
 	unsigned int n_first = 0, n_last = 0, n_all = 0, n_before = 0, n_after = 0, n_hole = 0;
@@ -273,17 +293,21 @@ static void run_case(const struct insn_case *c, unsigned int off, bool cross)
 	w[5] = watch(off + c->off, all, &n_all);	/* the last is told first */
 	nr_hits = 0;
 	traps = 0;
+	/* Signals of the soft backends, and of a step, must not go to the watched page. */
+	alt.ss_flags = can(CODEWP_CAN_UPCALL) && !c->stepped && !c->found ? SS_DISABLE : 0;
+	ASSERT_OK(sigaltstack(&alt, NULL));
 	watch_exec(&watched, c->fn);
 
 	for (unsigned int i = 0; i < AREA; i++)
-		if (fx.alias[i] != want[i])
+		/* Where a step traps again: below the red zone is a signal's. */
+		if (fx.alias[i] != want[i] && !(c->found && i + 112 < off))
 			TEST_FAIL("%s+%x: byte %d is %02x, not %02x", c->name, off,
 				  (int)(i - off), fx.alias[i], want[i]);
 	for (int i = 0; i < 16; i++)
 		if (watched.gpr[i] != native.gpr[i])
 			TEST_FAIL("%s+%x: register %d is %llx, not %llx", c->name, off, i,
 				  (long long)watched.gpr[i], (long long)native.gpr[i]);
-	if ((watched.flags ^ native.flags) & 0x8d5)
+	if (((watched.flags ^ native.flags) & 0x8d5) && !(cross && loses_flags()))
 		TEST_FAIL("%s+%x: flags %llx, not %llx", c->name, off,
 			  (long long)watched.flags, (long long)native.flags);
 	/* But for the addresses of the last x87 instruction and its operand. */
@@ -295,7 +319,8 @@ static void run_case(const struct insn_case *c, unsigned int off, bool cross)
 	if (n_before || n_after || n_hole)
 		TEST_FAIL("%s+%x: told of %u before, %u after, %u between", c->name, off,
 			  n_before, n_after, n_hole);
-	if (n_first != 1 || n_last != 1 || !n_all || (n_all > 1 && !cross && !c->stepped))
+	/* An emulator may have done half of it when the other page traps: found first. */
+	if (n_first < 1 || n_last < 1 || (!split && (n_first > 1 || n_last > 1)) || !n_all || (n_all > 1 && !cross && !c->stepped))
 		TEST_FAIL("%s+%x: told %u, first byte %u, last byte %u", c->name, off, n_all,
 			  n_first, n_last);
 	if (n_all == 1) {
@@ -328,15 +353,10 @@ static void run_case(const struct insn_case *c, unsigned int off, bool cross)
 
 static void every_store(unsigned int off, bool cross, bool private_view)
 {
-	/* Without an upcall the signal's frame must not go to the watched page. */
-	stack_t alt = { .ss_size = 256 << 10 };
 	unsigned int ran = 0;
 
 	open_watched(private_view);
-	if (!can(CODEWP_CAN_UPCALL)) {
-		alt.ss_sp = malloc(alt.ss_size);
-		ASSERT_OK(sigaltstack(&alt, NULL));
-	}
+	alt_stack = malloc(ALT_STACK);
 	for (unsigned int i = 0; i < sizeof(source); i++)
 		source[i] = 0x35 + i * 3;
 	for (size_t i = 0; i < NCASES; i++) {
@@ -552,7 +572,21 @@ static void tick(int sig)
 	*(volatile unsigned char *)(fx.mem + PAGE + 9) = ticks;
 }
 
-/* A handler that writes to the watched page itself. */
+static unsigned char last9;
+static unsigned int broken9;
+
+static void follow9(const struct codewp_watch_hit *h, void *arg)
+{
+	broken9 += *(const unsigned char *)h->before != last9;
+	last9 = *(const unsigned char *)h->after;
+	*(unsigned int *)arg += h->len != 0;
+}
+
+/*
+ * A handler that writes to the watched page itself. When it interrupts an upcall,
+ * its store goes to the ring: several may be told as one, and an event that comes
+ * after its change was found is told with no bytes.
+ */
 TEST_LONG(watch_under_a_signal_storm, 60)
 {
 	struct sigaction sa = { .sa_handler = tick, .sa_flags = SA_RESTART };
@@ -563,20 +597,21 @@ TEST_LONG(watch_under_a_signal_storm, 60)
 
 	open_watched(true);
 	watch(PAGE, 1, &count);
-	watch(PAGE + 9, 1, &count9);
+	watch_with(PAGE + 9, 1, follow9, &count9);
 	ASSERT_OK(sigaction(SIGALRM, &sa, NULL));
 	ASSERT_OK(timer_create(CLOCK_MONOTONIC, &ev, &timer));
 	ASSERT_OK(timer_settime(timer, 0, &every, NULL));
 	for (unsigned int i = 0; i < 3000 || ticks < 20; i++) {
 		store2(fx.mem + PAGE, i);
-		if (count != i + 1 && !drain_all(fx.view))
-			TEST_FAIL("store %u: %u told", i, count);
-		if (count != i + 1)
-			SKIP("a handler wrote while the callback ran: told by the ring");
+		ASSERT_EQ(count, i + 1);
 	}
 	ASSERT_OK(timer_delete(timer));
-	ASSERT_EQ(fx.mem[PAGE + 9], ticks & 0xff);
-	ASSERT_EQ(count9, ticks);
+	drain_watch();
+	ASSERT_EQ(codewp_watch_check(fx.view), 0);
+	ASSERT_EQ(broken9, 0);
+	ASSERT_EQ(last9, ticks & 0xff);
+	ASSERT_LE(count9, ticks);
+	ASSERT_GE(count9, ticks / 2);
 }
 
 /* ---- when things go wrong ---------------------------------------------------------------- */
