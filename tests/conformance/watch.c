@@ -320,7 +320,8 @@ static void run_case(const struct insn_case *c, unsigned int off, bool cross)
 		TEST_FAIL("%s+%x: told of %u before, %u after, %u between", c->name, off,
 			  n_before, n_after, n_hole);
 	/* An emulator may have done half of it when the other page traps: found first. */
-	if (n_first < 1 || n_last < 1 || (!split && (n_first > 1 || n_last > 1)) || !n_all || (n_all > 1 && !cross && !c->stepped))
+	if (!n_first || !n_last || !n_all || (!split && (n_first > 1 || n_last > 1)) ||
+	    (n_all > 1 && !cross && !c->stepped))
 		TEST_FAIL("%s+%x: told %u, first byte %u, last byte %u", c->name, off, n_all,
 			  n_first, n_last);
 	if (n_all == 1) {
