@@ -21,6 +21,7 @@ static const struct command {
 	{ "stat",   "run a program and show which pages of code were written, and by whom" },
 	{ "top",    "the same, live, for what runs on this machine" },
 	{ "vm",     "run a guest in a small VM under KVM, its code watched" },
+	{ "guest",  "show which pages of a KVM guest are written, and by which vCPU" },
 	{ "doctor", "say which ways to trap writes work here, and why the others do not" },
 };
 

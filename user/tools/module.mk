@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0 OR MIT
-# codewp, codewp-stat, codewp-top, codewp-doctor, codewp-vm.
+# codewp, codewp-stat, codewp-top, codewp-doctor, codewp-vm, codewp-guest.
 
 TOOLS_OBJ := $(BUILD)/obj/user/tools
 TOOLS_BPF := $(TOOLS_OBJ)/probes.o $(TOOLS_OBJ)/table.o $(TOOLS_OBJ)/tool.o
@@ -33,11 +33,17 @@ $(BUILD)/bin/codewp-vm: $(TOOLS_OBJ)/vm.o $(TOOLS_OBJ)/tool.o \
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) -o $@ $^ -pthread
 
-PROGS += $(addprefix $(BUILD)/bin/,codewp codewp-stat codewp-top codewp-doctor codewp-vm)
+$(BUILD)/bin/codewp-guest: $(TOOLS_OBJ)/guest.o $(TOOLS_OBJ)/tool.o $(BUILD)/lib/libcodewp.a
+	$(call msg,LD,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) -o $@ $^ -pthread
+
+PROGS += $(addprefix $(BUILD)/bin/,codewp codewp-stat codewp-top codewp-doctor codewp-vm \
+			codewp-guest)
 
 # codewp is what people call; the others are found from there.
 TOOLS_LIBEXEC := $(addprefix $(BUILD)/bin/,codewp-run codewp-stat codewp-top codewp-doctor \
-		   codewp-vm)
+		   codewp-vm codewp-guest)
 
 .PHONY: install-tools uninstall-tools
 install: install-tools
