@@ -102,6 +102,54 @@ TEST(perf_map_of_parent_and_child)
 	result_free(&t);
 }
 
+/* The share of the samples that perf gives to a symbol of that name, in percent. */
+static double perf_share(const char *report, const char *symbol)
+{
+	char name[256];
+	double percent, sum = 0;
+
+	for (const char *s = report; *s; s += strcspn(s, "\n"), s += *s == '\n')
+		if (sscanf(s, " %lf%% [.] %255s", &percent, name) == 2 &&
+		    !strncmp(name, symbol, strlen(symbol)) && name[strlen(symbol)] == '+')
+			sum += percent;
+	return sum;
+}
+
+/* perf itself, which samples by a clock: a machine without counters will do. */
+TEST_LONG(perf_shows_the_guests_symbols, 60)
+{
+	char data[PATH_SIZE], **v;
+	char *spin[] = { guest(), "spin", NULL }, *record[32] = {
+		"perf", "record", "-q", "-o", data, "-e", "cpu-clock:u", "-F", "500", "--",
+		"timeout", "2",
+	}, *report[] = {
+		"perf", "report", "-q", "-i", data, "--stdio", "-F", "overhead,sym", NULL,
+	};
+	struct result r;
+	double share;
+	int pid;
+
+	if (access("/usr/bin/perf", X_OK))
+		SKIP("no perf");
+	snprintf(data, sizeof(data), "%s/perf.data", tt.scratch);
+	v = translated(spin, "--perf-map");
+	for (int i = 0; i < 19 && v[i]; i++)
+		record[12 + i] = v[i];
+	run(record, NULL, 30, &r);
+	if (strcasestr(r.err, "permi") || strcasestr(r.err, "not supported"))
+		SKIP("perf cannot record here: %.200s", r.err);
+	ASSERT_EQ(sscanf(r.out, "%d", &pid), 1);
+	result_free(&r);
+	run(report, NULL, 30, &r);
+	share = perf_share(r.out, "spin_here");
+	/* nearly all of the time; a busy machine takes its share of it when it starts */
+	if (r.status || share < 50)
+		TEST_FAIL("spin_here has %.1f%% of '%.300s' '%.100s'", share, r.out, r.err);
+	result_free(&r);
+	snprintf(data, sizeof(data), "/tmp/perf-%d.map", pid);
+	ASSERT_EQ(unlink(data), 0);
+}
+
 TEST(log_of_one_range)
 {
 	unsigned long at = symbol_value("main"), end = at + 16;
