@@ -29,6 +29,7 @@ static struct {
 	bool quiet;
 	bool names;
 	bool check;
+	uint64_t watch_gpa, watch_len;
 } opt = { .ram = 16 << 20, .cpus = 1, .follow = VMM_FOLLOW_SAMPLE, .rows = 20 };
 
 static struct vmm *vm;
@@ -51,6 +52,7 @@ static void usage(FILE *f)
 	      "      --sample MS      with sample: look again after so long (10)\n"
 	      "  -m, --mem FROM       anon: the module makes the RAM; memfd; plain: nothing is\n"
 	      "                       watched (anon)\n"
+	      "  -w, --watch GPA,LEN  print every write to LEN bytes of guest-physical memory\n"
 	      "      --irqchip        interrupt controllers in KVM\n"
 	      "  -t, --time SECS      end the guest after so long\n"
 	      "  -n, --rows ROWS      show so many pages, 0 for all (20)\n"
@@ -72,6 +74,7 @@ static const struct option options[] = {
 	{ "follow",   required_argument, NULL, 'f' },
 	{ "sample",   required_argument, NULL, OPT_SAMPLE },
 	{ "mem",      required_argument, NULL, 'm' },
+	{ "watch",    required_argument, NULL, 'w' },
 	{ "irqchip",  no_argument,       NULL, OPT_IRQCHIP },
 	{ "time",     required_argument, NULL, 't' },
 	{ "rows",     required_argument, NULL, 'n' },
@@ -106,6 +109,20 @@ static uint64_t parse_size(const char *s)
 	return n;
 }
 
+static void parse_watch(const char *s)
+{
+	char *end;
+
+	errno = 0;
+	opt.watch_gpa = strtoull(s, &end, 0);
+	if (*s >= '0' && *s <= '9' && !errno && *end == ',' && end[1] >= '0' && end[1] <= '9') {
+		opt.watch_len = strtoull(end + 1, &end, 0);
+		if (!errno && !*end && opt.watch_len)
+			return;
+	}
+	tool_usage_error("--watch '%s': want an address and a length, as 0x2000,8", s);
+}
+
 static int parse_word(const char *s, const char *what, const char *const *words)
 {
 	char all[96] = "";
@@ -129,7 +146,7 @@ static void parse(int argc, char **argv)
 	bool follow_given = false;
 	int c;
 
-	while ((c = getopt_long(argc, argv, "+lr:c:d:f:m:t:n:qxh", options, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "+lr:c:d:f:m:w:t:n:qxh", options, NULL)) != -1) {
 		switch (c) {
 		case 'l':
 			opt.long_mode = true;
@@ -152,6 +169,9 @@ static void parse(int argc, char **argv)
 			break;
 		case 'm':
 			opt.mem = mems[parse_word(optarg, "--mem", mem)];
+			break;
+		case 'w':
+			parse_watch(optarg);
 			break;
 		case OPT_IRQCHIP:
 			opt.irqchip = true;
@@ -187,6 +207,8 @@ static void parse(int argc, char **argv)
 		tool_usage_error("--mem=plain cannot be watched: --follow=none and no --deliver");
 	if (opt.mem == VMM_MEM_PLAIN)
 		opt.follow = VMM_FOLLOW_NONE;
+	if (opt.watch_len && opt.mem == VMM_MEM_PLAIN)
+		tool_usage_error("--watch: not with --mem=plain");
 	if (opt.check && !opt.follow)
 		tool_usage_error("--check wants blocks: not with --follow=none or --mem=plain");
 }
@@ -199,6 +221,45 @@ static void output(struct vmm_vcpu *vcpu, uint16_t port, const void *data, size_
 	fwrite(data, 1, n, stdout);
 	if (memchr(data, '\n', n))
 		fflush(stdout);
+}
+
+/* The bytes of a watch that a write is about, at most 16, the first one first. */
+static void print_bytes(const struct vmm_watch_hit *h, const void *bytes)
+{
+	const unsigned char *b = bytes;
+	uint64_t from = h->gpa > h->watch_gpa ? h->gpa - h->watch_gpa : 0;
+	uint64_t to = h->gpa + h->len - h->watch_gpa;
+
+	if (to > h->watch_len)
+		to = h->watch_len;
+	for (uint64_t i = from; i < to && i < from + 16; i++)
+		fprintf(stderr, "%02x", b[i]);
+	if (to > from + 16)
+		fputs("...", stderr);
+}
+
+static void on_watch(const struct vmm_watch_hit *h, void *arg)
+{
+	char who[48] = "somebody";
+
+	if (h->flags & CODEWP_WATCH_LOST) {
+		tool_warn("--watch: the page at %#" PRIx64 " is watched no more: %s", h->gpa,
+			  codewp_strerror(h->err));
+		return;
+	}
+	if (h->vcpu && h->rip)
+		snprintf(who, sizeof(who), "vCPU %u at %#" PRIx64, vmm_vcpu_id(h->vcpu),
+			 h->rip);
+	else if (h->vcpu)
+		snprintf(who, sizeof(who), "vCPU %u", vmm_vcpu_id(h->vcpu));
+	else if (h->tid)
+		snprintf(who, sizeof(who), "thread %u", h->tid);
+	fprintf(stderr, "watch: %s wrote %#" PRIx64 ", %" PRIu64 " bytes: ", who, h->gpa,
+		h->len);
+	print_bytes(h, h->before);
+	fputs(" -> ", stderr);
+	print_bytes(h, h->after);
+	fputs(h->flags & CODEWP_WATCH_EXACT ? "\n" : " (found)\n", stderr);
 }
 
 static void on_signal(int sig)
@@ -277,6 +338,7 @@ int main(int argc, char **argv)
 	struct sigaction sa = { .sa_handler = on_signal };
 	int err, stale, status = 0;
 	struct vmm_opts vo = { .sz = sizeof(vo) };
+	struct vmm_watch *watch;
 	char why[512];
 
 	tool_name = "codewp vm";
@@ -294,6 +356,15 @@ int main(int argc, char **argv)
 		tool_die(EXIT_TOOL, "%s", why);
 	if (vmm_load(vm, argv[optind], opt.long_mode, why, sizeof(why)))
 		tool_die(EXIT_TOOL, "%s", why);
+	if (opt.watch_len) {
+		err = vmm_watch(vm, opt.watch_gpa, opt.watch_len, on_watch, NULL, &watch);
+		if (err)
+			tool_die(EXIT_TOOL, "--watch: %s",
+				 err == -EFAULT ? "that is not all RAM" :
+				 err == -EOPNOTSUPP ?
+				 "guests' stores cannot be stopped: load codewp_kvm.ko" :
+				 codewp_strerror(err));
+	}
 	sigaction(SIGINT, &sa, NULL);
 	sigaction(SIGTERM, &sa, NULL);
 	sigaction(SIGALRM, &sa, NULL);

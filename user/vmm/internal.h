@@ -10,6 +10,7 @@
  * decode.c	the guest's instructions: the only file that knows Zydis
  * blocks.c	blocks: made, found, dropped
  * step.c	one instruction; stopped stores
+ * watch.c	watchpoints
  * run.c	vmm_run(): threads, ports, which blocks to look for when
  *
  * Locks: vmm_hold(), then vm->lock (recursive), then vm->gate. Nobody who has
@@ -106,6 +107,7 @@ struct vmm {
 	struct page_count *pages;
 	struct vmm_stats st;
 	uint64_t epoch;
+	struct vmm_watch *watches;
 	vmm_event_fn on_event;
 	void *on_event_arg;
 
@@ -190,6 +192,12 @@ int vmm_debug(struct vmm_vcpu *vcpu, bool step, bool blockirq);
 
 /* step.c: after EFAULT, is it a stop that the ring had no room for? */
 bool vmm_find_stop(struct vmm_vcpu *vcpu);
+/* vmm_step_store() by who has vmm_hold() and vm->lock. */
+int vmm_step_held(struct vmm_vcpu *vcpu, struct vmm_exit *exit);
+
+/* watch.c; under vm->lock */
+void vmm_watch_event(struct vmm *vm, const struct codewp_event_info *ev);
+void vmm_watches_free(struct vmm *vm);
 
 /* blocks.c; all under vm->lock */
 int vmm_blocks_init(struct vmm *vm);

@@ -163,6 +163,8 @@ static int stop(struct vmm_vcpu *vcpu, const struct vmm_exit *stopped)
 	stops = ++vm->pages[page].stops;
 	pthread_mutex_unlock(&vm->lock);
 	vcpu->debugging = true;		/* whatever it was, it is off afterwards */
+	if (vmm_watched(vm, stopped->voff))
+		return vmm_watch_store(vcpu, &exit);
 	if (stops > MAX_STOPS)
 		return vmm_let_store(vcpu);
 	err = vmm_step_store(vcpu, &exit);

@@ -141,19 +141,15 @@ static int open_page(struct vmm *vm, uint64_t voff, uint64_t *opened, int *n)
 	return codewp_disarm(vm->view, page, PAGE_SIZE);
 }
 
-int vmm_step_store(struct vmm_vcpu *vcpu, struct vmm_exit *exit)
+int vmm_step_held(struct vmm_vcpu *vcpu, struct vmm_exit *exit)
 {
 	uint64_t opened[MAX_OPENED], first;
 	struct vmm *vm = vcpu->vm;
 	int n = 0, err, err2, i;
 	uint32_t len;
 
-	if (!vm->view)
-		return -EINVAL;
 	memset(exit, 0, sizeof(*exit));
 	exit->voff = vcpu->stop_voff;
-	vmm_hold(vm);
-	pthread_mutex_lock(&vm->lock);
 	do {
 		vmm_store_bytes(vcpu, exit->voff, &first, &len);
 		vmm_blocks_drop(vm, first >> PAGE_SHIFT, first & PAGE_MASK,
@@ -173,6 +169,19 @@ int vmm_step_store(struct vmm_vcpu *vcpu, struct vmm_exit *exit)
 	}
 	if (!err && exit->kind == VMM_EXIT_DEBUG)
 		vm->st.stepped++;
+	return err;
+}
+
+int vmm_step_store(struct vmm_vcpu *vcpu, struct vmm_exit *exit)
+{
+	struct vmm *vm = vcpu->vm;
+	int err;
+
+	if (!vm->view)
+		return -EINVAL;
+	vmm_hold(vm);
+	pthread_mutex_lock(&vm->lock);
+	err = vmm_step_held(vcpu, exit);
 	pthread_mutex_unlock(&vm->lock);
 	vmm_release(vm);
 	return err;

@@ -246,6 +246,7 @@ void vmm_destroy(struct vmm *vm)
 			munmap(vm->vcpu[i].run, vm->vcpu[i].run_bytes);
 		close_fd(vm->vcpu[i].fd);
 	}
+	vmm_watches_free(vm);
 	vmm_blocks_free(vm);
 	close_fd(vm->fd);
 	close_fd(vm->kvm);
@@ -308,6 +309,7 @@ static void event(const struct codewp_event_info *ev, void *arg)
 	} else {
 		vmm_blocks_drop(vm, page, 0, PAGE_SIZE - 1);
 	}
+	vmm_watch_event(vm, ev);
 	if (vm->on_event)
 		vm->on_event(ev, vm->on_event_arg);
 }

@@ -24,6 +24,7 @@
 #include <linux/kvm.h>
 
 #include <codewp.h>
+#include <codewp-watch.h>
 
 #define VMM_MAX_CPUS	16U
 #define VMM_MAX_RAM	(3ULL << 30)	/* below the APIC's and KVM's own pages */
@@ -248,6 +249,55 @@ int vmm_let_store(struct vmm_vcpu *vcpu);
  */
 int vmm_store_bytes(struct vmm_vcpu *vcpu, uint64_t voff, uint64_t *first,
 		    uint32_t *len);
+
+/* ---- watchpoints ---- */
+
+struct vmm_watch;
+
+/**
+ * struct vmm_watch_hit - a write to watched bytes
+ * @watch: which
+ * @vcpu: that wrote; NULL: not known, or none did
+ * @rip: of the store; 0: not known
+ * @gpa: first byte written
+ * @len: bytes; with CODEWP_WATCH_EXACT of the whole store as far as it is one range,
+ *       else from the first to the last byte that differs (0: nothing does)
+ * @flags: CODEWP_WATCH_EXACT: one store of @vcpu; _KERNEL: by a system call of thread
+ *         @tid; _LOST: the page is watched no more, for @err; none: found by comparing
+ * @tid: thread that wrote, 0: not known
+ * @before: the watched bytes, @watch_len of them from @watch_gpa
+ * @after: and now
+ */
+struct vmm_watch_hit {
+	struct vmm_watch *watch;
+	struct vmm_vcpu *vcpu;
+	uint64_t rip;
+	uint64_t gpa, len;
+	uint32_t flags;
+	uint32_t tid;
+	uint64_t watch_gpa, watch_len;
+	const void *before;
+	const void *after;
+	int err;
+};
+
+/* With the VM's ring locked: no call on the VM in it. */
+typedef void (*vmm_watch_fn)(const struct vmm_watch_hit *hit, void *arg);
+
+/**
+ * vmm_watch() - be told of every write to [gpa, gpa + len)
+ *
+ * By a thread whose vCPU is not in the guest. vmm_run() does the rest; who drives
+ * vCPUs calls vmm_watch_store() at each VMM_EXIT_STOP of a watched page, and
+ * vmm_drain() from time to time. -EFAULT: not all RAM; -EOPNOTSUPP: no STOP.
+ */
+int vmm_watch(struct vmm *vm, uint64_t gpa, uint64_t len, vmm_watch_fn fn, void *arg,
+	      struct vmm_watch **watch);
+void vmm_unwatch(struct vmm_watch *watch);
+/** vmm_watched() - is any byte of gpa's page watched? */
+bool vmm_watched(struct vmm *vm, uint64_t gpa);
+/** vmm_watch_store() - vmm_step_store(), and tell the watches */
+int vmm_watch_store(struct vmm_vcpu *vcpu, struct vmm_exit *exit);
 
 /* ---- events ---- */
 
