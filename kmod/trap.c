@@ -80,10 +80,13 @@ static void tell_ring(struct codewp_view *view, const struct codewp_trap *trap,
 		ev.flags |= CODEWP_EVENT_STOP;
 		this_cpu_inc(view->stats->stops);
 	}
-	/* Addresses are told to the process that they belong to, only. */
+	/*
+	 * Addresses are told to the process that they belong to, only: not in a
+	 * ring that others may read.
+	 */
 	if (!(current->flags & PF_KTHREAD) && current->mm == view->queue->mm) {
 		ev.flags |= CODEWP_EVENT_SELF;
-		if (trap->mm == current->mm) {
+		if (trap->mm == current->mm && !view->queue->open) {
 			ev.addr = trap->addr;
 			ev.ip = task_pt_regs(current)->ip;
 		}

@@ -330,8 +330,9 @@ struct codewp_view_info {
  *       it equals the reader's tail + 1
  * @cookie: of the view
  * @offset: byte in the view
- * @addr: user address of the write; 0 unless SELF
- * @ip: user instruction pointer; 0 unless SELF
+ * @addr: user address of the write; 0 unless SELF, and in an anonymous view's
+ *        ring, which others may read, unless it is PRIVATE
+ * @ip: user instruction pointer; likewise
  * @view: number of the view
  * @flags: CODEWP_EVENT_*
  * @tid: the writer's thread, in the ring owner's pid namespace; 0 if unknown
