@@ -3,9 +3,9 @@
 # The translator's core in a process of its own, over a runtime that is only
 # memory as it is (fake.c). Static, so that it is near its code cache.
 
-CORE_TEST := $(addprefix $(BUILD)/host-tests/core/,state threads)
+CORE_TEST := $(addprefix $(BUILD)/host-tests/core/,scan state threads)
 CORE_OBJS := $(patsubst %,$(BUILD)/obj/user/translator/%.o,block cache check \
-		decode dispatch emit emulate enter lock smc translate)
+		decode dispatch emit emulate enter lock scan smc translate)
 TESTS_HOST += $(CORE_TEST)
 
 $(BUILD)/obj/tests/core/%.o: CFLAGS += -Iuser/translator -fno-stack-protector \

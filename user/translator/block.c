@@ -577,7 +577,7 @@ void block_insn(struct block *b, const struct insn *in)
 		emit_exit_jump(b, 0, 0xe9, in->target);
 		break;
 	case INSN_JCC:
-		emit_exit_jump(b, 1, 0x0f80 | (in->z.opcode & 15), in->target);
+		emit_exit_jump(b, 1, 0x0f80 | in->cond, in->target);
 		emit_exit_jump(b, 0, 0xe9, next);
 		break;
 	case INSN_LOOP:

@@ -197,6 +197,7 @@ static void classify_branch(struct insn *in)
 		break;
 	}
 	if (z->meta.category == ZYDIS_CATEGORY_COND_BR) {
+		in->cond = z->opcode & 15;
 		direct(in, INSN_JCC);
 		return;
 	}

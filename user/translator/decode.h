@@ -35,23 +35,25 @@ enum insn_kind {
 };
 
 struct insn {
-	ZydisDecodedInstruction z;
-	ZydisDecodedOperand op[ZYDIS_MAX_OPERAND_COUNT];
 	enum insn_kind kind;
 	uint64_t pc;
 	const uint8_t *bytes;
 	uint8_t len;
+	bool writes;		/* may write memory */
+	uint8_t cond;		/* JCC: 0..15 */
+	uint16_t ret_pop;	/* RET: bytes popped behind the address */
+	uint64_t target;	/* of a direct branch */
+	/* From here on decode() only: scan() leaves the rest as it was. */
 	int8_t mem;		/* op[] with the ModRM memory operand, or -1 */
 	uint16_t regs;		/* general registers it uses, named or not, besides
 				 * those that only form op[mem]'s address
 				 */
-	bool writes;		/* may write memory */
-	uint64_t target;	/* of a direct branch */
-	uint16_t ret_pop;	/* RET: bytes popped behind the address */
 	uint8_t reg;		/* RDGSBASE, WRGSBASE, GS_REG: which */
 	int sig, sig_code;	/* FAULT */
 	bool sig_after;		/* FAULT: %rip is behind the instruction */
 	const char *why;	/* UNSUPPORTED */
+	ZydisDecodedInstruction z;
+	ZydisDecodedOperand op[ZYDIS_MAX_OPERAND_COUNT];
 };
 
 enum decode_result {
@@ -70,6 +72,18 @@ enum decode_result {
  */
 enum decode_result decode(const uint8_t *bytes, size_t n, uint64_t pc, struct insn *in);
 void decode_init(void);
+
+/**
+ * scan() - the same for the instructions that are almost all of a program
+ * @bytes: as above, and INSN_MAX of them can be read, whatever they are
+ * @n: how many are the guest's
+ * @pc: its guest address
+ * @in: out, when it returns true: COPY, JCC, JMP, CALL or RET, and no more than
+ *	these need, which is what stands first in the struct
+ *
+ * False says nothing about the instruction: ask decode().
+ */
+bool scan(const uint8_t *bytes, size_t n, uint64_t pc, struct insn *in);
 
 /* Bytes that make no instruction make one on this CPU, perhaps. */
 bool decode_behind_cpu(void);

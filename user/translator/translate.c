@@ -90,6 +90,8 @@ static struct tb *try_translate(struct cpu *cpu, uint64_t pc, struct insn *step,
 	have = in_page < FETCH ? in_page : FETCH;
 	if (guest_read(src, pc, have))
 		return fetch_fault(cpu, pc, pc, &mc[0]);
+	/* scan() looks at bytes that are not there before it refuses them. */
+	memset(src + have, 0, 2 * INSN_MAX);
 	if (!block_begin(&b, pc, step ? TB_STEP : mc[0].class == MEM_CHECKED ? TB_CHECKED : 0,
 			 TB_MAX_HOST)) {
 		*err = -ENOSPC;
@@ -97,8 +99,10 @@ static struct tb *try_translate(struct cpu *cpu, uint64_t pc, struct insn *step,
 	}
 
 	while (b.n < max && off < have && !b.ended && !two) {
-		enum decode_result r = decode(src + off, have - off, pc + off, &in);
+		enum decode_result r = DECODE_OK;
 
+		if (step || !scan(src + off, have - off, pc + off, &in))
+			r = decode(src + off, have - off, pc + off, &in);
 		if (r == DECODE_MORE && have < in_page)
 			break;
 		if (r == DECODE_MORE) {
