@@ -65,6 +65,13 @@ void fx_register(const struct codewp_thread_opts *opts)
 	OK(codewp_thread_register(fx.ctx, &fx.thread, opts ?: &o));
 }
 
+void conf_open(void)
+{
+	struct codewp_open_opts o = conf_open_opts();
+
+	open_or_skip(&o);
+}
+
 void fx_open_with(const struct codewp_open_opts *opts, bool private_view)
 {
 	struct codewp_view_opts vo = {

@@ -42,6 +42,8 @@ extern void (*on_trap)(struct codewp_trap *trap);
 
 enum codewp_backend conf_backend(void);
 
+/* A context, or skip; nothing else. */
+void conf_open(void);
 /* A context; a private view of PAGES pages, mapped; this thread registered. */
 void fx_open(void);
 void fx_open_with(const struct codewp_open_opts *opts, bool private_view);

@@ -190,6 +190,26 @@ static unsigned int alternate(struct codewp_view *view, unsigned int pages, int 
 	return i;
 }
 
+/* Pieces that are alike again are one mapping, to the kernel as to us. */
+TEST(remap_of_what_was_protected_in_pieces)
+{
+	void *p;
+
+	fx_open();
+	p = fx.mem;
+	OK(codewp_protect(fx.ctx, fx.mem + 3 * PAGE, PAGE, PROT_READ));
+	REFUSED(codewp_remap(fx.ctx, &p, BYTES, BYTES / 2, MREMAP_MAYMOVE, NULL), EFAULT);
+	OK(codewp_protect(fx.ctx, fx.mem + 3 * PAGE, PAGE, PROT_READ | PROT_WRITE));
+	OK(codewp_remap(fx.ctx, &p, BYTES, BYTES / 2, MREMAP_MAYMOVE, NULL));
+	fx.mem = p;
+	for (int i = 0; i < 8; i++) {
+		OK(codewp_arm(fx.view, i * PAGE, PAGE, CODEWP_OPEN, NULL));
+		store2(fx.mem + i * PAGE, i);
+		ASSERT_EQ(traps, i + 1);
+		ASSERT_EQ(fx.alias[i * PAGE], i);
+	}
+}
+
 TEST(rule_5_arming_costs_no_mapping)
 {
 	unsigned int before;

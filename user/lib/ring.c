@@ -89,8 +89,9 @@ bool ring_post(struct ring *ring, struct codewp_event *ev)
 	room = head - load_acquire(&hdr->tail) < hdr->nr;
 	if (room) {
 		slot = ring_slot(ring, head);
-		ev->seq = 0;
-		*slot = *ev;
+		/* The reader looks at seq of a slot that is not its yet; at no more. */
+		store_relaxed(&slot->seq, 0);
+		memcpy(&slot->seq + 1, &ev->seq + 1, sizeof(*ev) - sizeof(ev->seq));
 		/* Pairs with the acquire of seq in codewp_drain(). */
 		store_release(&slot->seq, head + 1);
 		/* Pairs with the acquire of head in codewp_pending(). */
@@ -122,7 +123,7 @@ bool codewp_pending(const struct codewp_view *view)
 	/* The kernel's ring is not mapped in a forked child. */
 	if (!ctx_alive(view->ctx))
 		return false;
-	return load_acquire(&hdr->head) != hdr->tail || load_relaxed(&hdr->overflow);
+	return load_acquire(&hdr->head) != load_relaxed(&hdr->tail) || load_relaxed(&hdr->overflow);
 }
 
 /* Where a scan of the written pages of a ring's views has come to. */

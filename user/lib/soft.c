@@ -339,6 +339,23 @@ int soft_protect(struct codewp *ctx, void *addr, size_t len, int prot)
 }
 
 /*
+ * Is [start, end) one mapping? In the table it may be in pieces that the kernel has
+ * joined again: the protection of one differed for a while. first: the piece of start.
+ */
+static bool one_mapping(struct codewp *ctx, uintptr_t start, uintptr_t end, struct map *first)
+{
+	struct map m;
+
+	if (!track_find(&ctx->track, start, first))
+		return false;
+	for (uintptr_t at = first->end; at < end; at = m.end)
+		if (!track_find(&ctx->track, at, &m) || m.view != first->view ||
+		    m.prot != first->prot || m.voff - first->voff != at - first->start)
+			return false;
+	return true;
+}
+
+/*
  * The mapping must be whole to be moved, and the new one traps only when this
  * is over: its pages are opened, and told as written.
  */
@@ -353,7 +370,7 @@ int soft_remap(struct codewp *ctx, void **addr, size_t old_len, size_t new_len,
 
 	if (!track_room(&ctx->track, 3))
 		return -ENOMEM;
-	if (!track_find(&ctx->track, old, &m) || old + old_len > m.end)
+	if (!one_mapping(ctx, old, old + old_len, &m))
 		return -EFAULT;
 	m.voff += old - m.start;
 	if (new_len > m.view->length - m.voff)

@@ -41,9 +41,9 @@ static void state_set(struct codewp_view *view, uint64_t page, uint32_t state)
 {
 	store_release(&view->states[page], state);
 	if (page < view->touched_first)
-		view->touched_first = page;
+		store_relaxed(&view->touched_first, page);
 	if (page >= view->touched_end)
-		view->touched_end = page + 1;
+		store_relaxed(&view->touched_end, page + 1);
 }
 
 bool state_arm(struct codewp_view *view, uint64_t page, bool keep)
@@ -84,9 +84,12 @@ uint32_t state_trapped(struct codewp_view *view, uint64_t page)
 
 uint64_t state_next_armed(const struct codewp_view *view, uint64_t page, uint64_t end)
 {
-	if (page < view->touched_first)
-		page = view->touched_first;
-	for (; page < end && page < view->touched_end; page++)
+	uint64_t first = load_relaxed(&view->touched_first);
+	uint64_t last = load_relaxed(&view->touched_end);
+
+	if (page < first)
+		page = first;
+	for (; page < end && page < last; page++)
 		if (state_armed(view, page))
 			return page;
 	return end;
