@@ -4,7 +4,8 @@ BENCH_DIR := $(BUILD)/bench
 BENCH_KVER ?= $(notdir $(patsubst %/build,%,$(lastword $(shell \
 		ls -dv /lib/modules/6.1.*-amd64/build 2>/dev/null))))
 
-BENCHES += $(BENCH_DIR)/trap $(BENCH_DIR)/million $(BENCH_DIR)/smc $(BENCH_DIR)/floor.ko
+BENCHES += $(BENCH_DIR)/trap $(BENCH_DIR)/million $(BENCH_DIR)/smc $(BENCH_DIR)/floor.ko \
+	   $(BENCH_DIR)/kvm $(BENCH_DIR)/pagetrack.ko
 
 $(BENCH_DIR)/trap: $(BUILD)/obj/tests/bench/trap.o $(BUILD)/obj/tests/bench/trap_asm.o \
 		$(BUILD)/obj/tests/bench/bench.o
@@ -27,12 +28,22 @@ $(BENCH_DIR)/smc: tests/bench/smc.c
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE $(WARN) -O2 -static -fcf-protection=none -o $@ $<
 
-$(BENCH_DIR)/floor.ko: tests/bench/floor/floor.c tests/bench/floor/Kbuild
+$(BENCH_DIR)/kvm: $(BUILD)/obj/tests/bench/kvm.o $(BUILD)/obj/tests/bench/kvm_asm.o \
+		$(BUILD)/obj/tests/bench/bench.o $(BUILD)/lib/libcodewp.a
+	$(call msg,LD,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) -o $@ $^ -pthread
+
+# Kernel modules of the benchmarks: tests/bench/NAME/{NAME.c,Kbuild}.
+$(BENCH_DIR)/floor.ko $(BENCH_DIR)/pagetrack.ko: \
+$(BENCH_DIR)/%.ko:
 	$(call msg,KMOD,$@)
-	$(Q)rm -rf $(BENCH_DIR)/floor && mkdir -p $(BENCH_DIR)/floor
-	$(Q)ln -s $(CURDIR)/tests/bench/floor/floor.c $(CURDIR)/tests/bench/floor/Kbuild \
-		$(BENCH_DIR)/floor/
+	$(Q)rm -rf $(BENCH_DIR)/$* && mkdir -p $(BENCH_DIR)/$*
+	$(Q)ln -s $(CURDIR)/tests/bench/$*/$*.c $(CURDIR)/tests/bench/$*/Kbuild \
+		$(BENCH_DIR)/$*/
 	$(Q)env -u CFLAGS -u MAKEFLAGS -u MAKEOVERRIDES $(MAKE) --no-print-directory -s \
-		-C /lib/modules/$(BENCH_KVER)/build M=$(CURDIR)/$(BENCH_DIR)/floor modules \
-		>$(BENCH_DIR)/floor/log 2>&1 || { cat $(BENCH_DIR)/floor/log; exit 1; }
-	$(Q)cp $(BENCH_DIR)/floor/floor.ko $@
+		-C /lib/modules/$(BENCH_KVER)/build M=$(CURDIR)/$(BENCH_DIR)/$* modules \
+		>$(BENCH_DIR)/$*/log 2>&1 || { cat $(BENCH_DIR)/$*/log; exit 1; }
+	$(Q)cp $(BENCH_DIR)/$*/$*.ko $@
+$(BENCH_DIR)/floor.ko: tests/bench/floor/floor.c tests/bench/floor/Kbuild
+$(BENCH_DIR)/pagetrack.ko: tests/bench/pagetrack/pagetrack.c tests/bench/pagetrack/Kbuild
