@@ -35,6 +35,8 @@ enum stat_how {
 	HOW_RING,		/* a store that could not be redirected */
 	HOW_KERNEL,		/* the kernel wrote */
 	HOW_RECREATED,		/* truncated or punched, and made anew */
+	HOW_GUEST,		/* a KVM guest wrote */
+	HOW_STOP,		/* a KVM guest was stopped before it wrote */
 	HOW_MAX,
 };
 

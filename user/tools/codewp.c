@@ -22,6 +22,7 @@ static const struct command {
 	{ "top",    "the same, live, for what runs on this machine" },
 	{ "vm",     "run a guest in a small VM under KVM, its code watched" },
 	{ "guest",  "show which pages of a KVM guest are written, and by which vCPU" },
+	{ "who",    "show which code of a KVM guest writes to which page" },
 	{ "doctor", "say which ways to trap writes work here, and why the others do not" },
 };
 

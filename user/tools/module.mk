@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0 OR MIT
-# codewp, codewp-stat, codewp-top, codewp-doctor, codewp-vm, codewp-guest.
+# codewp, codewp-stat, codewp-top, codewp-doctor, codewp-vm, codewp-guest,
+# codewp-who.
 
 TOOLS_OBJ := $(BUILD)/obj/user/tools
 TOOLS_BPF := $(TOOLS_OBJ)/probes.o $(TOOLS_OBJ)/table.o $(TOOLS_OBJ)/tool.o
@@ -16,6 +17,14 @@ $(BUILD)/bin/codewp: $(TOOLS_OBJ)/codewp.o $(TOOLS_OBJ)/tool.o
 
 $(BUILD)/bin/codewp-stat $(BUILD)/bin/codewp-top: \
 $(BUILD)/bin/codewp-%: $(TOOLS_OBJ)/%.o $(TOOLS_BPF)
+	$(call msg,LD,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) -o $@ $^ $(TOOLS_LIBS)
+
+$(TOOLS_OBJ)/who.o: $(BUILD)/obj/bpf/who.skel.h
+CFLAGS_who := -I$(BUILD)/obj/bpf
+
+$(BUILD)/bin/codewp-who: $(TOOLS_OBJ)/who.o $(TOOLS_OBJ)/probes.o $(TOOLS_OBJ)/tool.o
 	$(call msg,LD,$@)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) -o $@ $^ $(TOOLS_LIBS)
@@ -39,11 +48,11 @@ $(BUILD)/bin/codewp-guest: $(TOOLS_OBJ)/guest.o $(TOOLS_OBJ)/tool.o $(BUILD)/lib
 	$(Q)$(CC) $(CFLAGS) -o $@ $^ -pthread
 
 PROGS += $(addprefix $(BUILD)/bin/,codewp codewp-stat codewp-top codewp-doctor codewp-vm \
-			codewp-guest)
+			codewp-guest codewp-who)
 
 # codewp is what people call; the others are found from there.
 TOOLS_LIBEXEC := $(addprefix $(BUILD)/bin/,codewp-run codewp-stat codewp-top codewp-doctor \
-		   codewp-vm codewp-guest)
+		   codewp-vm codewp-guest codewp-who)
 
 .PHONY: install-tools uninstall-tools
 install: install-tools

@@ -398,7 +398,8 @@ static void fill(struct probes_row *r, const struct page_key *k,
 	if (k->space == SPACE_VIEW) {
 		r->view = k->id;
 		r->of_view = true;
-		r->last_kernel = v->last_how == HOW_KERNEL;
+		r->last_kernel = v->last_how == HOW_KERNEL || v->last_how == HOW_GUEST ||
+				 v->last_how == HOW_STOP;
 		memcpy(r->traps, v->traps, sizeof(r->traps));
 	} else {
 		r->pid = k->id;

@@ -69,8 +69,8 @@ static void row(FILE *f, const struct probes_row *r, const struct table_opts *o)
 		fprintf(f, "%7s %6s %6s ",
 			tool_count(b[0], r->traps[HOW_UPCALL], 7),
 			tool_count(b[1], r->traps[HOW_SIGNAL], 6),
-			tool_count(b[2], r->traps[HOW_RING] + r->traps[HOW_KERNEL] +
-				   r->traps[HOW_RECREATED] + r->traps[HOW_OTHER], 6));
+			tool_count(b[2], probes_sum(r->traps) - r->traps[HOW_UPCALL] -
+				   r->traps[HOW_SIGNAL], 6));
 	else
 		fprintf(f, "%7s ", tool_count(b[0], r->handled, 7));
 	fprintf(f, "%5s %7s ", tool_count(b[3], r->translated, 5),
@@ -111,6 +111,10 @@ void table_totals(FILE *f, const struct probes *p, const struct stat_totals *t,
 			probes_sum(t->traps), t->traps[HOW_UPCALL], t->traps[HOW_SIGNAL],
 			t->traps[HOW_RING]);
 		fprintf(f, "; %llu kernel writes", t->traps[HOW_KERNEL]);
+		if (t->traps[HOW_GUEST] + t->traps[HOW_STOP])
+			fprintf(f, ", %llu of KVM guests, %llu of them stopped",
+				t->traps[HOW_GUEST] + t->traps[HOW_STOP],
+				t->traps[HOW_STOP]);
 		if (t->traps[HOW_RECREATED] + t->traps[HOW_OTHER])
 			fprintf(f, ", %llu others",
 				t->traps[HOW_RECREATED] + t->traps[HOW_OTHER]);
@@ -134,6 +138,8 @@ void table_names(FILE *f, const struct probes *p, const struct stat_totals *t)
 	fprintf(f, "traps_ring %llu\n", t->traps[HOW_RING]);
 	fprintf(f, "traps_kernel %llu\n", t->traps[HOW_KERNEL]);
 	fprintf(f, "traps_recreated %llu\n", t->traps[HOW_RECREATED]);
+	fprintf(f, "traps_guest %llu\n", t->traps[HOW_GUEST]);
+	fprintf(f, "traps_stop %llu\n", t->traps[HOW_STOP]);
 	fprintf(f, "traps_other %llu\n", t->traps[HOW_OTHER]);
 	fprintf(f, "handled %" PRIu64 "\n", probes_sum(t->handled));
 	fprintf(f, "handled_upcall %llu\n", t->handled[HOW_UPCALL]);

@@ -48,12 +48,28 @@ watch_stores_end:
 watch_count:
 	movl	$A, %ebx
 	movl	$400, %ecx
-1:	lock incq 0x40(%rbx)
+	.globl	watch_count_locked, watch_count_plain
+1:
+watch_count_locked:
+	lock incq 0x40(%rbx)
+watch_count_plain:
 	incq	0x80(%rbx, %rdi, 8)
 	decl	%ecx
 	jnz	1b
 	hlt
 watch_count_end:
+
+	/* One write to each of two pages. */
+	.globl	watch_two, watch_two_a, watch_two_b, watch_two_end
+watch_two:
+	movl	$A, %ebx
+watch_two_a:
+	movb	$1, 0x2007(%rbx)
+watch_two_b:
+	addl	$7, 0x3123(%rbx)
+	movb	$1, 0x2008(%rbx)
+	hlt
+watch_two_end:
 
 	/* Sixteen bits' worth of nothing else: real mode, %ds is 0. */
 	.code16
