@@ -21,9 +21,10 @@ $(KVM_TESTS): $(BUILD)/tests/kvm/%: $(BUILD)/obj/tests/kvm/%.o $(KVM_PIECES) $(T
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) -o $@ $(filter %.o %.a,$^) -pthread
 
-# It runs a tool, where there is one.
-$(BUILD)/obj/tests/kvm/who.o: CFLAGS += -Itests/bpf
-$(BUILD)/tests/kvm/who: $(BUILD)/obj/tests/bpf/tool_util.o | $(BUILD)/bin/codewp-who
+# These run a tool, where there is one.
+$(BUILD)/obj/tests/kvm/who.o $(BUILD)/obj/tests/kvm/watch.o: CFLAGS += -Itests/bpf
+$(BUILD)/tests/kvm/who $(BUILD)/tests/kvm/watch: $(BUILD)/obj/tests/bpf/tool_util.o | \
+	$(BUILD)/bin/codewp-who $(BUILD)/bin/codewp-vm
 
 KVM_IMAGE_LD = $(CC) -static -no-pie -nostdlib -Wl,--build-id=none -Wl,-z,norelro \
 	       -Wl,-z,noexecstack

@@ -7,12 +7,14 @@
 #include <vmm.h>
 
 #include "test.h"
+#include "tool_util.h"
 
 #define A	0x300000UL		/* as in piece_watch.S */
 #define PAGE	4096UL
 
 extern const char watch_stores[], watch_stores_end[];
 extern const char watch_count[], watch_count_end[];
+extern const char watch_two[], watch_two_a[], watch_two_end[];
 extern const char watch_real[], watch_real_end[];
 
 #define HITS 64
@@ -61,7 +63,7 @@ static struct vmm_watch *watch(struct vmm *vm, uint64_t gpa, uint64_t len, vmm_w
 	return w;
 }
 
-static void run(struct vmm *vm)
+static void run_guest(struct vmm *vm)
 {
 	char why[300];
 	int status;
@@ -112,7 +114,7 @@ static void each_store(enum vmm_mem mem)
 	load(vm, watch_stores, watch_stores_end);
 	w[0] = watch(vm, A + 0x10, 4, note);
 	w[1] = watch(vm, A + 0xffd, 6, note);
-	run(vm);
+	run_guest(vm);
 	compare(want, sizeof(want) / sizeof(want[0]), w);
 	/* The first store's value; the failed cmpxchg's is what was there. */
 	ASSERT_EQ(hits[0].before[0], 0);
@@ -155,7 +157,7 @@ TEST_LONG(real_mode, 60)
 	ASSERT_EQ(vmm_write(vm, VMM_REAL_LOAD, watch_real, watch_real_end - watch_real), 0);
 	ASSERT_EQ(vmm_boot_real(vm, VMM_REAL_LOAD), 0);
 	w = watch(vm, 0x7020, 8, note);
-	run(vm);
+	run_guest(vm);
 	compare(want, 3, &w);
 	vmm_destroy(vm);
 }
@@ -186,7 +188,7 @@ TEST_LONG(two_vcpus, 120)
 
 	load(vm, watch_count, watch_count_end);
 	watch(vm, A + 0x40, 8, follow);
-	run(vm);
+	run_guest(vm);
 	ASSERT_EQ(vmm_read(vm, A + 0x40, &word, 8), 0);
 	ASSERT_EQ(word, 800ULL);
 	ASSERT_EQ(chain, 800ULL);
@@ -250,6 +252,44 @@ TEST(arguments)
 	vm = make(1, VMM_MEM_PLAIN);
 	ASSERT_EQ(vmm_watch(vm, A, 8, note, NULL, &w), -EINVAL);
 	vmm_destroy(vm);
+}
+
+/* ---- codewp vm --watch ---- */
+
+#define VM beside("../../bin/codewp-vm")
+
+TEST_LONG(codewp_vm_prints, 60)
+{
+	const char *file;
+	char want[120];
+	struct said s;
+	FILE *f;
+
+	if (access(VM, X_OK))
+		SKIP("codewp-vm is not in this machine");
+	file = strdup(temp_name("image"));
+	f = fopen(file, "w");
+	ASSERT(f);
+	ASSERT_EQ(fwrite(watch_two, watch_two_end - watch_two, 1, f), 1UL);
+	ASSERT_EQ(fclose(f), 0);
+	s = RUN(VM, "--long", "--follow=none", "--quiet", "--watch", "0x302007,1", file);
+	ASSERT_EQ(s.status, 0);
+	snprintf(want, sizeof(want),
+		 "watch: vCPU 0 at %#lx wrote 0x302007, 1 bytes: 00 -> 01\n",
+		 VMM_LONG_LOAD + (watch_two_a - watch_two));
+	if (strcmp(s.err, want))
+		TEST_FAIL("'%s', not '%s'", s.err, want);
+	s = RUN(VM, "-l", "-f", "none", "-w", "0xfffff8,16", file);
+	ASSERT_EQ(s.status, 125);
+	ASSERT(strstr(s.err, "--watch: that is not all RAM"));
+	s = RUN(VM, "-l", "-w", "4096", file);
+	ASSERT_EQ(s.status, 2);
+	ASSERT(strstr(s.err, "--watch '4096': want an address and a length"));
+	s = RUN(VM, "-l", "-w", "4096,0", file);
+	ASSERT_EQ(s.status, 2);
+	s = RUN(VM, "-l", "-m", "plain", "-w", "4096,8", file);
+	ASSERT_EQ(s.status, 2);
+	unlink(file);
 }
 
 int main(int argc, char **argv)

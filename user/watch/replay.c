@@ -194,21 +194,13 @@ static struct slot *slot_of(struct wthread *t, uint64_t rip)
 	return at < SLOTS * SLOT_CODE ? &t->slot[at / SLOT_CODE] : NULL;
 }
 
-/**
- * codewp_watch_trap() - first in the callback of every registered thread
- * @trap: the trap
- *
- * Return: true if the page is watched: the callback returns at once.
- */
-bool codewp_watch_trap(struct codewp_trap *trap)
+static bool take_trap(struct codewp_trap *trap)
 {
 	uint64_t page = trap->voff >> PAGE_SHIFT, saved;
 	struct watched *w;
 	struct wthread *t;
 	struct slot *s;
 
-	if (!trap->view)
-		return false;
 	/*
 	 * Without a signal handler around us (an upcall) this lasts until the store
 	 * is done; with one, until it returns.
@@ -254,6 +246,21 @@ bool codewp_watch_trap(struct codewp_trap *trap)
 	trap->regs->rip = (uintptr_t)s->code + CODE_ENTER;
 	trap->regs->rflags &= ~FLAG_TF;
 	return true;
+}
+
+/**
+ * codewp_watch_trap() - first in the callback of every registered thread
+ * @trap: the trap
+ *
+ * Return: true if the page is watched: the callback returns at once.
+ */
+bool codewp_watch_trap(struct codewp_trap *trap)
+{
+	int err = errno;
+	bool taken_over = trap->view && take_trap(trap);
+
+	errno = err;
+	return taken_over;
 }
 
 /* ---- what the store is ------------------------------------------------------------- */
@@ -697,16 +704,7 @@ static bool moved(const struct slot *s, const ucontext_t *uc)
 	return regs.rip != s->regs.rip || memcmp(regs.r, s->regs.r, sizeof(regs.r));
 }
 
-/**
- * codewp_watch_signal() - for those who own the signals
- * @sig: signal
- * @siginfo: as the handler got it; may be corrected
- * @ucontext: as the handler got it; may be corrected
- *
- * Return: true if it was ours and has been dealt with. False: somebody else's; it
- * looks as if there were no watches.
- */
-bool codewp_watch_signal(int sig, void *siginfo, void *ucontext)
+static bool take_signal(int sig, void *siginfo, void *ucontext)
 {
 	ucontext_t *uc = ucontext;
 	uint64_t rip = uc->uc_mcontext.gregs[REG_RIP];
@@ -754,6 +752,24 @@ bool codewp_watch_signal(int sig, void *siginfo, void *ucontext)
 	return false;
 }
 
+/**
+ * codewp_watch_signal() - for those who own the signals
+ * @sig: signal
+ * @siginfo: as the handler got it; may be corrected
+ * @ucontext: as the handler got it; may be corrected
+ *
+ * Return: true if it was ours and has been dealt with. False: somebody else's; it
+ * looks as if there were no watches.
+ */
+bool codewp_watch_signal(int sig, void *siginfo, void *ucontext)
+{
+	int err = errno;
+	bool ours = take_signal(sig, siginfo, ucontext);
+
+	errno = err;
+	return ours;
+}
+
 /* ---- the signals -------------------------------------------------------------------------------- */
 
 /* Not ours: as if we were not there. */
@@ -789,13 +805,11 @@ static void pass_on(struct sigaction *prev, int sig, siginfo_t *info, ucontext_t
 
 static void on_signal(int sig, siginfo_t *info, void *uc)
 {
-	int err = errno;
-
-	if (!codewp_watch_signal(sig, info, uc))
-		for (size_t i = 0; i < NTAKEN; i++)
-			if (taken[i].sig == sig)
-				pass_on(&taken[i].prev, sig, info, uc);
-	errno = err;
+	if (codewp_watch_signal(sig, info, uc))
+		return;
+	for (size_t i = 0; i < NTAKEN; i++)
+		if (taken[i].sig == sig)
+			pass_on(&taken[i].prev, sig, info, uc);
 }
 
 static void give_back(size_t n)
