@@ -40,28 +40,46 @@ static void emit_stub(struct block *b, unsigned int nr)
 	emit_jmp(&b->e, core_exit);
 }
 
+/* There is room for TB_MAX_EXITS, more than any block has. */
+static struct tb_exit *new_exit(struct block *b, enum tb_exit_kind kind, uint64_t pc)
+{
+	unsigned int nr = b->tb->exits++;
+	struct tb_exit *x = &b->tb->exit[nr];
+
+	*x = (struct tb_exit){ .pc = pc, .kind = kind, .nr = nr, .slot = -1 };
+	return x;
+}
+
 /* Jump number slot to target, first to its own stub. */
 static void emit_exit_jump(struct block *b, int slot, unsigned int opcode, uint64_t target)
 {
-	struct tb_exit *x = &b->tb->exit[slot];
+	struct tb_exit *x = new_exit(b, TBX_JUMP, target);
 
-	x->pc = target;
-	x->tb = b->tb;
-	x->kind = TBX_JUMP;
-	x->slot = b->tb->flags & TB_STEP ? -1 : slot;
-	b->tb->jump[slot] = emit_jump_slot(&b->e, opcode);
+	if (!(b->tb->flags & TB_STEP))
+		x->slot = slot;
+	b->jump_exit[slot] = x->nr;
+	b->jump[slot] = emit_jump_slot(&b->e, opcode);
 }
 
-static struct tb_exit *other_exit(struct block *b, unsigned int nr, enum tb_exit_kind kind,
-				  uint64_t pc)
+/* A stub with an exit of its own, here and now. */
+static struct tb_exit *emit_exit(struct block *b, enum tb_exit_kind kind, uint64_t pc)
 {
-	struct tb_exit *x = &b->tb->exit[nr];
+	struct tb_exit *x = new_exit(b, kind, pc);
 
-	x->pc = pc;
-	x->tb = b->tb;
-	x->kind = kind;
-	x->slot = -1;
+	emit_stub(b, x->nr);
 	return x;
+}
+
+/* Here is what may fault, with the guest's value of reg in the spill slot. */
+static void spilled(struct block *b, struct insn_map *m, int reg, unsigned int slot)
+{
+	unsigned int main = b->e.p - b->start - m->host;
+
+	m->main = main;
+	m->reg = reg;
+	m->slot = slot;
+	if (m->main != main)
+		__builtin_trap();
 }
 
 static bool fits32(uint64_t v)
@@ -138,9 +156,7 @@ static void insn_riprel(struct block *b, const struct insn *in, struct insn_map 
 	reg = decode_free_reg(in, 0);
 	emit_gs_store(e, reg, CPU_SCR(SCR_ADDR));
 	emit_mov_imm(e, reg, in->target);
-	m->main = e->p - b->start;
-	m->reg = reg;
-	m->slot = SCR_ADDR;
+	spilled(b, m, reg, SCR_ADDR);
 	emit_with_mem(e, in, reg, 0, false);
 	emit_gs_load(e, reg, CPU_SCR(SCR_ADDR));
 }
@@ -157,9 +173,7 @@ static void insn_gs(struct block *b, const struct insn *in, struct insn_map *m)
 	else
 		emit_op_mem(e, 0x8d, reg, in, false);
 	emit_add_guest_gs(e, reg, tmp);
-	m->main = e->p - b->start;
-	m->reg = reg;
-	m->slot = SCR_ADDR;
+	spilled(b, m, reg, SCR_ADDR);
 	emit_with_mem(e, in, reg, 0, true);
 	emit_gs_load(e, reg, CPU_SCR(SCR_ADDR));
 }
@@ -203,9 +217,7 @@ static void emit_target(struct block *b, const struct insn *in, struct insn_map 
 	int reg;
 
 	emit_gs_store(e, RAX, CPU_SCR(SCR_INDIRECT));
-	m->main = e->p - b->start;
-	m->reg = RAX;
-	m->slot = SCR_INDIRECT;
+	spilled(b, m, RAX, SCR_INDIRECT);
 	if (in->mem < 0) {
 		reg = decode_gpr(in->op[0].reg.value);
 		emit_u8(e, 0x48 | reg >> 3);
@@ -233,9 +245,7 @@ static void insn_ret(struct block *b, const struct insn *in, struct insn_map *m)
 	struct emit *e = &b->e;
 
 	emit_gs_store(e, RAX, CPU_SCR(SCR_INDIRECT));
-	m->main = e->p - b->start;
-	m->reg = RAX;
-	m->slot = SCR_INDIRECT;
+	spilled(b, m, RAX, SCR_INDIRECT);
 	emit_u8(e, 0x58);			/* pop %rax */
 	if (in->ret_pop) {
 		emit_bytes(e, lea, sizeof(lea));
@@ -262,8 +272,7 @@ static void insn_loop(struct block *b, const struct insn *in)
 
 static void insn_emulate(struct block *b, uint64_t pc)
 {
-	other_exit(b, 2, TBX_EMULATE, pc);
-	emit_stub(b, 2);
+	emit_exit(b, TBX_EMULATE, pc);
 }
 
 /* A guest that sets the trap flag would single-step the cache. */
@@ -277,9 +286,7 @@ static void insn_popf(struct block *b, const struct insn *in, struct insn_map *m
 	uint8_t *good;
 
 	emit_gs_store(e, RAX, CPU_SCR(SCR_INDIRECT));
-	m->main = e->p - b->start;
-	m->reg = RAX;
-	m->slot = SCR_INDIRECT;
+	spilled(b, m, RAX, SCR_INDIRECT);
 	emit_bytes(e, look, in->z.operand_width == 16 ? 0 : 4);
 	if (in->z.operand_width == 16) {
 		static const uint8_t movzw[] = { 0x0f, 0xb7, 0x04, 0x24 };
@@ -292,9 +299,7 @@ static void insn_popf(struct block *b, const struct insn *in, struct insn_map *m
 	emit_u8(e, 0x84);
 	good = e->p;
 	emit_u32(e, 0);
-	/* A block ends after a popf, so this exit is used once. */
-	other_exit(b, 3, TBX_EMULATE, in->pc);
-	emit_stub(b, 3);
+	emit_exit(b, TBX_EMULATE, in->pc);
 	if (!e->full)
 		emit_rel32(good, e->p);
 	emit_bytes(e, in->bytes, in->len);
@@ -331,8 +336,7 @@ static void insn_gs_string(struct block *b, const struct insn *in, struct insn_m
 	struct emit *e = &b->e;
 
 	emit_add_guest_gs(e, RSI, RAX);
-	m->main = e->p - b->start;
-	m->gs_ahead = true;
+	spilled(b, m, MAP_GS_AHEAD, 0);
 	emit_without_prefix(e, in);
 	emit_gs_store(e, RAX, CPU_SCR(SCR_ADDR2));
 	emit_gs_load(e, RAX, CPU_GUEST_GS);
@@ -346,9 +350,7 @@ static void insn_gs_reg(struct block *b, const struct insn *in, struct insn_map 
 
 	emit_gs_store(e, in->reg, CPU_SCR(SCR_ADDR));
 	emit_add_guest_gs(e, in->reg, in->reg == RAX ? RCX : RAX);
-	m->main = e->p - b->start;
-	m->reg = in->reg;
-	m->slot = SCR_ADDR;
+	spilled(b, m, in->reg, SCR_ADDR);
 	emit_without_prefix(e, in);
 	emit_gs_load(e, in->reg, CPU_SCR(SCR_ADDR));
 }
@@ -361,9 +363,7 @@ static void insn_gs_moffs(struct block *b, const struct insn *in, struct insn_ma
 	emit_gs_store(e, RCX, CPU_SCR(SCR_ADDR));
 	emit_mov_imm(e, RCX, in->target);
 	emit_add_guest_gs(e, RCX, RAX);
-	m->main = e->p - b->start;
-	m->reg = RCX;
-	m->slot = SCR_ADDR;
+	spilled(b, m, RCX, SCR_ADDR);
 	if (in->z.opcode & 1 && in->z.operand_width == 16)
 		emit_u8(e, 0x66);
 	if (in->z.opcode & 1 && in->z.operand_width == 64)
@@ -412,9 +412,7 @@ static void insn_load_gs(struct block *b, const struct insn *in, struct insn_map
 	struct emit *e = &b->e;
 
 	emit_gs_store(e, RAX, CPU_SCR(SCR_ADDR));
-	m->main = e->p - b->start;
-	m->reg = RAX;
-	m->slot = SCR_ADDR;
+	spilled(b, m, RAX, SCR_ADDR);
 	emit_selector(b, in);
 	emit_gs_store(e, RAX, CPU_SCR(SCR_INDIRECT));
 	emit_bytes(e, from_fs, sizeof(from_fs));
@@ -492,21 +490,18 @@ static void insn_gsbase(struct block *b, const struct insn *in, struct insn_map 
 	emit_gs_load(e, reg, CPU_SCR(SCR_ADDR));
 }
 
-static void insn_fault(struct block *b, uint64_t pc, int sig, int code, uint64_t addr)
+static void insn_fault(struct block *b, uint64_t pc, int sig, int code)
 {
-	struct tb_exit *x = other_exit(b, 2, TBX_FAULT, pc);
+	struct tb_exit *x = emit_exit(b, TBX_FAULT, pc);
 
 	x->sig = sig;
 	x->code = code;
-	x->addr = addr;
-	emit_stub(b, 2);
 	b->ended = true;
 }
 
 static void insn_unsupported(struct block *b, uint64_t pc, const char *why)
 {
-	other_exit(b, 2, TBX_UNSUPPORTED, pc)->why = why;
-	emit_stub(b, 2);
+	emit_exit(b, TBX_UNSUPPORTED, pc)->code = why - core_exit;
 	b->ended = true;
 }
 
@@ -517,8 +512,7 @@ void block_insn(struct block *b, const struct insn *in)
 	uint64_t next = in->pc + in->len;
 
 	*m = (struct insn_map){
-		.host = e->p - b->start, .main = e->p - b->start,
-		.guest = in->pc - b->pc, .len = in->len, .reg = -1,
+		.host = e->p - b->start, .len = in->len, .reg = -1,
 	};
 
 	switch (in->kind) {
@@ -569,7 +563,7 @@ void block_insn(struct block *b, const struct insn *in)
 		break;
 	case INSN_XBEGIN:
 		if (!have_rtm()) {
-			insn_fault(b, in->pc, SIGILL, ILL_ILLOPN, in->pc);
+			insn_fault(b, in->pc, SIGILL, ILL_ILLOPN);
 			return;
 		}
 		emit_u8(e, 0xb8);		/* aborted, for no reason given */
@@ -600,12 +594,10 @@ void block_insn(struct block *b, const struct insn *in)
 		insn_ret(b, in, m);
 		break;
 	case INSN_SYSCALL:
-		other_exit(b, 2, TBX_SYSCALL, next);
-		emit_stub(b, 2);
+		emit_exit(b, TBX_SYSCALL, next);
 		break;
 	case INSN_FAULT:
-		insn_fault(b, in->sig_after ? next : in->pc, in->sig, in->sig_code,
-			   in->sig == SIGILL ? in->pc : 0);
+		insn_fault(b, in->sig_after ? next : in->pc, in->sig, in->sig_code);
 		return;
 	case INSN_UNSUPPORTED:
 		insn_unsupported(b, in->pc, in->why);
@@ -620,22 +612,19 @@ static void finish_body(struct block *b, uint64_t next)
 {
 	struct emit *e = &b->e;
 	struct tb *tb = b->tb;
-	struct insn_map *m = &b->map[b->n];
 	unsigned int i;
 
-	*m = (struct insn_map){
-		.host = e->p - b->start, .main = e->p - b->start,
-		.guest = next - b->pc, .reg = -1,
-	};
+	b->map[b->n] = (struct insn_map){ .host = e->p - b->start, .reg = -1 };
 	if (!b->ended)
 		emit_exit_jump(b, 0, 0xe9, next);
 	for (i = 0; i < 2; i++) {
-		if (!tb->jump[i])
+		if (!b->jump[i])
 			continue;
-		tb->stub[i] = e->p;
-		emit_stub(b, i);
+		tb->jump[i] = b->jump[i] - b->start;
+		tb->stub[i] = e->p - b->start;
 		if (!e->full)
-			emit_rel32(tb->jump[i], tb->stub[i]);
+			emit_rel32(b->jump[i], e->p);
+		emit_stub(b, b->jump_exit[i]);
 	}
 	for (i = 0; i < b->consts; i++) {
 		if (!e->full)
@@ -660,23 +649,18 @@ static void finish_check(struct block *b, const uint8_t *src, size_t n)
 		emit_rel32(fails[i], e->p);
 	emit_gs_load(e, RCX, CPU_SCR(SCR_ADDR2));
 	emit_gs_load(e, RAX, CPU_SCR(SCR_ADDR));
-	/* Whatever ends the body may use exits 0 to 2, and popf 3, but a popf
-	 * block's body never faults by an exit: 2 is free there.
-	 */
-	i = b->tb->exit[2].tb ? 3 : 2;
-	other_exit(b, i, TBX_CHECK, b->pc);
-	emit_stub(b, i);
+	emit_exit(b, TBX_CHECK, b->pc);
 }
 
 bool block_begin(struct block *b, uint64_t pc, uint32_t flags, size_t room)
 {
-	memset(b, 0, offsetof(struct block, map));
+	memset(b, 0, offsetof(struct block, const_at));
 	b->consts = 0;
 	b->pc = pc;
-	b->tb = cache_meta(sizeof(*b->tb));
+	b->tb = cache_meta_begin(TB_MAX_META);
 	if (!b->tb)
 		return false;
-	b->tb->flags = flags;
+	*b->tb = (struct tb){ .flags = flags };
 	b->e = cache_begin(room);
 	b->start = b->e.p;
 	return !b->e.full;
@@ -685,22 +669,19 @@ bool block_begin(struct block *b, uint64_t pc, uint32_t flags, size_t room)
 bool block_finish(struct block *b, const uint8_t *src, size_t n, uint64_t next)
 {
 	struct tb *tb = b->tb;
-	uint8_t *copy;
 
 	tb->code = b->start;
 	tb->cm.entry = b->start;
 	finish_body(b, next);
 	if (tb->flags & TB_CHECKED)
 		finish_check(b, src, n);
-	copy = cache_meta(n);
-	tb->map = cache_meta((b->n + 1) * sizeof(*tb->map));
-	if (b->e.full || !copy || !tb->map)
+	if (b->e.full)
 		return false;
-	memcpy(copy, src, n);
-	memcpy(tb->map, b->map, (b->n + 1) * sizeof(*tb->map));
-	tb->src = copy;
 	tb->guest_bytes = n;
 	tb->insns = b->n;
+	memcpy(tb_map(tb), b->map, (b->n + 1) * sizeof(b->map[0]));
+	memcpy(tb_src(tb), src, n);
+	cache_meta_take(tb_src(tb) + n - (uint8_t *)tb);
 	tb->host_bytes = b->e.p - b->start;
 	tb->cm.pc = b->pc;
 	cache_commit(b->start, &b->e, CACHE_TB, tb);
@@ -709,24 +690,27 @@ bool block_finish(struct block *b, const uint8_t *src, size_t n, uint64_t next)
 
 struct tb *block_step(const struct tb *of, unsigned int idx)
 {
-	const struct insn_map *m = &of->map[idx];
+	const uint8_t *src = tb_src(of) + tb_guest_off(of, idx);
+	uint64_t pc = of->cm.pc + tb_guest_off(of, idx);
+	unsigned int len = tb_map(of)[idx].len;
 	struct block b;
 	struct insn in;
 	struct tb *tb;
 
-	if (decode(of->src + m->guest, m->len, of->cm.pc + m->guest, &in) != DECODE_OK)
+	if (decode(src, len, pc, &in) != DECODE_OK)
 		return NULL;
 	if (!block_begin(&b, in.pc, TB_STEP, STEP_MAX_HOST))
 		return NULL;
 	block_insn(&b, &in);
 	tb = b.tb;
-	if (!block_finish(&b, of->src + m->guest, m->len, in.pc + in.len))
+	if (!block_finish(&b, src, len, pc + len))
 		return NULL;
 	return tb;
 }
 
 int tb_find_insn(const struct tb *tb, uint64_t host_pc)
 {
+	const struct insn_map *map = tb_map(tb);
 	uint64_t off = host_pc - (uint64_t)tb->code;
 	int lo = 0, hi = tb->insns;
 
@@ -735,7 +719,7 @@ int tb_find_insn(const struct tb *tb, uint64_t host_pc)
 	while (lo < hi) {
 		int mid = (lo + hi + 1) / 2;
 
-		if (tb->map[mid].host <= off)
+		if (map[mid].host <= off)
 			lo = mid;
 		else
 			hi = mid - 1;
@@ -754,10 +738,12 @@ void tb_guest_state(const struct cpu *cpu, const struct tb *tb, int idx,
 		regs->rip = tb->cm.pc;
 		return;
 	}
-	m = &tb->map[idx];
-	if (m->gs_ahead && host_pc - (uint64_t)tb->code >= m->main)
-		regs->r[RSI] -= cpu->guest_gs;
-	if (host_pc - (uint64_t)tb->code >= m->main && m->reg >= 0)
-		regs->r[m->reg] = cpu->scratch[m->slot];
-	regs->rip = tb->cm.pc + m->guest;
+	m = &tb_map(tb)[idx];
+	if (host_pc - (uint64_t)tb->code >= m->host + m->main) {
+		if (m->reg == MAP_GS_AHEAD)
+			regs->r[RSI] -= cpu->guest_gs;
+		else if (m->reg >= 0)
+			regs->r[m->reg] = cpu->scratch[m->slot];
+	}
+	regs->rip = tb->cm.pc + tb_guest_off(tb, idx);
 }

@@ -14,10 +14,12 @@ struct block {
 	uint64_t pc;		/* of the block */
 	unsigned int n;		/* instructions */
 	bool ended;
-	struct insn_map map[TB_MAX_INSNS + 1];
+	uint8_t *jump[2];	/* the offset of each slot's jump, or NULL */
+	unsigned int jump_exit[2];
 	uint8_t *const_at[2];	/* call: where the return address is wanted */
 	uint64_t const_val[2];
 	unsigned int consts;
+	struct insn_map map[TB_MAX_INSNS + 1];
 };
 
 /* False: no room in the cache, or (begin) it is being emptied. */

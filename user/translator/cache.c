@@ -27,7 +27,10 @@
 
 static uint8_t *code_start, *code_next, *code_end;
 static uint8_t *meta_start, *meta_next, *meta_end;
-static struct cache_range *ranges;
+/* Offsets from code_start; the lowest bit of owner is its kind. */
+static struct range {
+	uint32_t start, owner;
+} *ranges;
 static size_t nr_ranges, max_ranges;
 static uint64_t epoch = 1;
 static bool flushing;		/* somebody waits for the others to leave */
@@ -73,7 +76,7 @@ int cache_init(size_t bytes, void *base)
 	meta_start = code_end;
 	meta_next = meta_start;
 	meta_end = meta_start + meta;
-	ranges = (struct cache_range *)meta_end;
+	ranges = (struct range *)meta_end;
 	return 0;
 }
 
@@ -88,12 +91,10 @@ struct emit cache_begin(size_t need)
 
 void cache_commit(const uint8_t *start, struct emit *e, enum cache_kind kind, void *owner)
 {
-	struct cache_range *r = &ranges[nr_ranges];
+	struct range *r = &ranges[nr_ranges];
 
-	r->start = start;
-	r->end = e->p;
-	r->kind = kind;
-	r->owner = owner;
+	r->start = start - code_start;
+	r->owner = ((uint8_t *)owner - code_start) | kind;
 	/* Pairs with the acquire in cache_find(). */
 	__atomic_store_n(&nr_ranges, nr_ranges + 1, __ATOMIC_RELEASE);
 	code_next = (uint8_t *)(((uintptr_t)e->p + 15) & ~15UL);
@@ -101,35 +102,61 @@ void cache_commit(const uint8_t *start, struct emit *e, enum cache_kind kind, vo
 		code_next = code_end;
 }
 
+void *cache_meta_begin(size_t most)
+{
+	return flushing || (size_t)(meta_end - meta_next) < most + 8 ? NULL : meta_next;
+}
+
+void cache_meta_take(size_t size)
+{
+	meta_next += (size + 7) & ~7UL;
+}
+
 void *cache_meta(size_t size)
 {
-	uint64_t *p = (uint64_t *)meta_next;
+	uint64_t *p = cache_meta_begin(size);
 	size_t i;
 
-	size = (size + 15) & ~15UL;
-	if (flushing || (size_t)(meta_end - meta_next) < size)
+	if (!p)
 		return NULL;
-	meta_next += size;
-	for (i = 0; i < size / 8; i++)	/* a flush leaves old data behind */
+	cache_meta_take(size);
+	for (i = 0; i < (size + 7) / 8; i++)	/* a flush leaves old data behind */
 		p[i] = 0;
 	return p;
 }
 
-const struct cache_range *cache_find(uint64_t host_pc)
+size_t cache_used(void)
+{
+	return code_next - code_start + (meta_next - meta_start) + nr_ranges * sizeof(*ranges);
+}
+
+static void *range_owner(const struct range *r)
+{
+	return code_start + (r->owner & ~1U);
+}
+
+bool cache_find(uint64_t host_pc, struct cache_range *r)
 {
 	size_t lo = 0, hi = __atomic_load_n(&nr_ranges, __ATOMIC_ACQUIRE);
+	uint64_t off = host_pc - (uint64_t)code_start;
 
+	if (off >= (size_t)(code_end - code_start))
+		return false;
+	/* The last one that does not begin behind it; nothing runs between two. */
 	while (lo < hi) {
 		size_t mid = lo + (hi - lo) / 2;
 
-		if (host_pc < (uint64_t)ranges[mid].start)
+		if (off < ranges[mid].start)
 			hi = mid;
-		else if (host_pc >= (uint64_t)ranges[mid].end)
-			lo = mid + 1;
 		else
-			return &ranges[mid];
+			lo = mid + 1;
 	}
-	return NULL;
+	if (!lo)
+		return false;
+	r->start = code_start + ranges[lo - 1].start;
+	r->kind = ranges[lo - 1].owner & 1;
+	r->owner = range_owner(&ranges[lo - 1]);
+	return true;
 }
 
 /* Store sites and step TBs made in traps live on the reserve kept here. */
@@ -147,8 +174,8 @@ void cache_for_each_tb(void (*fn)(struct tb *tb, void *arg), void *arg)
 	size_t i;
 
 	for (i = 0; i < nr_ranges; i++)
-		if (ranges[i].kind == CACHE_TB)
-			fn(ranges[i].owner, arg);
+		if ((ranges[i].owner & 1) == CACHE_TB)
+			fn(range_owner(&ranges[i]), arg);
 }
 
 static void drop_tb(struct tb *tb, void *unused)

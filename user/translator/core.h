@@ -11,6 +11,9 @@
 #include "emit.h"
 #include "translator.h"
 
+/* Emitted code jumps here (enter.S): %rax is the exit, guest's %rax in SCR_EXIT. */
+extern const char core_exit[];
+
 /* ---- translation blocks ---------------------------------------------------- */
 
 enum tb_exit_kind {
@@ -25,28 +28,27 @@ enum tb_exit_kind {
 
 struct tb_exit {
 	uint64_t pc;
-	struct tb *tb;
-	enum tb_exit_kind kind;
-	int slot;		/* JUMP: which of the TB's; -1: never chained */
-	int sig, code;
-	uint64_t addr;		/* FAULT: si_addr */
-	const char *why;
+	uint8_t kind;		/* enum tb_exit_kind */
+	uint8_t nr;		/* its place in tb->exit[] */
+	int8_t slot;		/* JUMP: which of the TB's; -1: never chained */
+	uint8_t sig;		/* FAULT; si_addr is pc with SIGILL, and else 0 */
+	int32_t code;		/* FAULT: si_code; UNSUPPORTED: exit_why() */
 };
 
 /*
- * One guest instruction's host code is [host, next entry's host). From main on
- * the guest's value of reg is in spill slot `slot`; that stays true to the end
- * of the instruction, also behind the code that restores it, since it does not
- * use reg itself. Before main no instruction can fault.
+ * One guest instruction of len bytes: its host code is [host, next entry's host).
+ * From host + main on the guest's value of reg is in spill slot `slot`; that stays
+ * true to the end of the instruction, also behind the code that restores it, since
+ * it does not use reg itself. Before that no instruction can fault.
  */
 struct insn_map {
-	uint32_t host, main;
-	uint16_t guest;
-	uint8_t len;
-	int8_t reg;		/* -1: none */
-	uint8_t slot;
-	bool gs_ahead;		/* from main on %rsi is ahead by the guest's %gs base */
+	uint32_t host : 14, len : 4, main : 6, slot : 3;
+	int32_t reg : 5;	/* -1: none; MAP_GS_AHEAD */
 };
+
+_Static_assert(sizeof(struct insn_map) == 4, "there is one for every instruction");
+
+#define MAP_GS_AHEAD	(-2)	/* %rsi is ahead by the guest's %gs base */
 
 #define TB_CHECKED	1U	/* compares its source bytes at entry */
 #define TB_STEP		2U	/* one instruction, in no table (smc.c) */
@@ -54,22 +56,58 @@ struct insn_map {
 struct tb {
 	struct codemap_tb cm;	/* must be first */
 	uint8_t *code;		/* body; cm.entry is the body or the check before it */
-	uint32_t host_bytes;
-	uint16_t guest_bytes;
-	uint16_t insns;
-	uint32_t flags;
-	const uint8_t *src;	/* the bytes it was made of */
-	struct insn_map *map;	/* insns + 1, the last one is the way out */
-	struct tb_exit exit[4];	/* jumps in 0 and 1, then the others */
-	uint8_t *jump[2];	/* the 32-bit offset that chains, or NULL */
-	uint8_t *stub[2];	/* where it goes when it is not chained */
 	struct site *sites;	/* store sites that have trapped (smc.c) */
+	uint16_t host_bytes;
+	uint16_t guest_bytes;
+	uint8_t insns;
+	uint8_t flags;
+	uint8_t exits;
+	/* From code on: the 32-bit offset that chains, or 0; where it leads without. */
+	uint16_t jump[2], stub[2];
+	struct tb_exit exit[];	/* then tb_map() and tb_src() */
 };
 
+/* One entry for each instruction, and one for the way out. */
+static inline struct insn_map *tb_map(const struct tb *tb)
+{
+	return (struct insn_map *)&tb->exit[tb->exits];
+}
+
+/* The guest_bytes bytes that it was made of. */
+static inline uint8_t *tb_src(const struct tb *tb)
+{
+	return (uint8_t *)(tb_map(tb) + tb->insns + 1);
+}
+
+/* From cm.pc to the guest instruction idx; for insns: to the end. */
+static inline unsigned int tb_guest_off(const struct tb *tb, int idx)
+{
+	const struct insn_map *m = tb_map(tb);
+	unsigned int off = 0;
+
+	while (idx-- > 0)
+		off += m++->len;
+	return off;
+}
+
+static inline struct tb *exit_tb(const struct tb_exit *x)
+{
+	return (struct tb *)((char *)(x - x->nr) - offsetof(struct tb, exit));
+}
+
+/* UNSUPPORTED: the reason, a constant of ours. */
+static inline const char *exit_why(const struct tb_exit *x)
+{
+	return core_exit + x->code;
+}
+
+#define TB_MAX_EXITS	4
 #define TB_MAX_INSNS	64
 #define TB_MAX_BYTES	(TB_MAX_INSNS * INSN_MAX)
 /* More host code than any block can need, its check and its stubs included. */
 #define TB_MAX_HOST	16384
+#define TB_MAX_META	(sizeof(struct tb) + TB_MAX_EXITS * sizeof(struct tb_exit) + \
+			 (TB_MAX_INSNS + 1) * sizeof(struct insn_map) + TB_MAX_BYTES)
 
 /**
  * block_translate() - make and publish the TB at pc
@@ -119,7 +157,7 @@ void emit_check(struct emit *e, uint64_t gva, const uint8_t *src, size_t n,
 enum cache_kind { CACHE_TB, CACHE_REPLAY };
 
 struct cache_range {
-	const uint8_t *start, *end;
+	const uint8_t *start;
 	enum cache_kind kind;
 	void *owner;		/* struct tb, or smc.c's struct site */
 };
@@ -129,8 +167,13 @@ int cache_init(size_t bytes, void *base);
 struct emit cache_begin(size_t need);
 /* Take what was emitted since start, as owner's. */
 void cache_commit(const uint8_t *start, struct emit *e, enum cache_kind kind, void *owner);
-void *cache_meta(size_t size);		/* zeroed, 16 byte aligned; NULL: full */
-const struct cache_range *cache_find(uint64_t host_pc);
+void *cache_meta(size_t size);		/* zeroed, 8 byte aligned; NULL: full */
+/* The same in two steps: what is there, not zeroed, and how much of it is taken. */
+void *cache_meta_begin(size_t most);
+void cache_meta_take(size_t size);
+/* False: this is no code of the cache. */
+bool cache_find(uint64_t host_pc, struct cache_range *r);
+size_t cache_used(void);		/* bytes of code and tables */
 bool cache_room(void);			/* for a TB of any size */
 void cache_flush(struct cpu *cpu);	/* drop everything; never inside a trap */
 void cache_reset(void);			/* in the child of fork: nobody is in it */
@@ -154,6 +197,7 @@ void smc_event(uint64_t page, uint64_t ip);
 void smc_retire(struct codemap_tb *dead);
 /* guest-virtual pages that code was made from, for core_invalidate_range() */
 void note_code_page(uint64_t gva);
+size_t site_bytes(const struct site *s);
 /* Count TBs that the code map dropped, and tell the probes. */
 size_t count_dead(struct codemap_tb *dead, uint64_t page, unsigned int first,
 		  unsigned int last, uint64_t writer_ip);
@@ -167,8 +211,7 @@ uint64_t core_enter(struct cpu *cpu, const void *host);
  */
 void core_heavy(struct cpu *cpu);
 
-/* Addresses that emitted code jumps to; not functions to call. */
-extern const char core_exit[];		/* %rax: exit, guest's %rax in SCR_EXIT */
+/* Addresses that emitted code jumps to; not functions to call. core_exit is above. */
 extern const char core_lookup[];	/* %rax: target, guest's %rax in SCR_INDIRECT */
 extern const char core_lookup_step[];	/* the same, and leave the cache */
 extern const char core_resume[];	/* guest state live, to cpu->resume_pc */

@@ -17,29 +17,29 @@ __attribute__((used)) uint64_t codewp_guest_pc(uint64_t host_pc)
 __attribute__((used)) const struct codewp_where *codewp_where(uint64_t host_pc)
 {
 	static struct codewp_where w;
-	const struct cache_range *r = cache_find(host_pc);
 	struct codewp_regs regs = { .rip = host_pc };
 	struct cpu *cpu = this_cpu();
+	struct cache_range r;
 	const struct insn_map *m;
 	const struct tb *tb;
 	int idx;
 
 	w.guest_pc = 0;
 	w.spilled = -1;
-	if (!r || !core_guest_state(cpu, &regs))
+	if (!cache_find(host_pc, &r) || !core_guest_state(cpu, &regs))
 		return &w;
 	w.guest_pc = regs.rip;
-	tb = r->kind == CACHE_TB ? r->owner : NULL;
+	tb = r.kind == CACHE_TB ? r.owner : NULL;
 	w.block_pc = tb ? tb->cm.pc : regs.rip;
-	w.block_host = (uint64_t)r->start;
-	w.block_size = r->end - r->start;
+	w.block_host = (uint64_t)r.start;
+	w.block_size = tb ? tb->host_bytes : site_bytes(r.owner);
 	w.insns = tb ? tb->insns : 1;
 	idx = tb ? tb_find_insn(tb, host_pc) : 0;
 	w.insn = idx < 0 ? 0 : idx;
 	if (!tb || idx < 0)
 		return &w;
-	m = &tb->map[idx];
-	if (m->reg >= 0 && host_pc - (uint64_t)tb->code >= m->main) {
+	m = &tb_map(tb)[idx];
+	if (m->reg >= 0 && host_pc - (uint64_t)tb->code >= m->host + m->main) {
 		w.spilled = m->reg;
 		w.value = cpu->scratch[m->slot];
 	}

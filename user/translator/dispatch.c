@@ -116,14 +116,14 @@ static uint32_t cuts;
 static void set_jump(struct codemap_tb *cm, int slot, struct codemap_tb *dest)
 {
 	struct tb *tb = (struct tb *)cm;
-	uint8_t *at = tb->jump[slot];
+	uint8_t *at = tb->code + tb->jump[slot];
 	const uint8_t *to;
 
 	if (dest && __atomic_load_n(&cuts, __ATOMIC_SEQ_CST)) {
 		this_cpu()->not_chained = 1;
 		dest = NULL;
 	}
-	to = dest ? dest->entry : tb->stub[slot];
+	to = dest ? dest->entry : tb->code + tb->stub[slot];
 	__atomic_store_n((int32_t *)at, (int32_t)(to - (at + 4)), __ATOMIC_RELEASE);
 }
 
@@ -189,7 +189,7 @@ uint64_t core_dispatch(struct cpu *cpu, const struct tb_exit *exit)
 		pc = exit->pc;
 		switch (exit->kind) {
 		case TBX_JUMP:
-			from = exit->tb;
+			from = exit_tb(exit);
 			slot = exit->slot;
 			break;
 		case TBX_RESUME:
@@ -205,7 +205,7 @@ uint64_t core_dispatch(struct cpu *cpu, const struct tb_exit *exit)
 			cpu->regs.rip = pc;
 			cpu->fault_sig = exit->sig;
 			cpu->fault_code = exit->code;
-			cpu->fault_addr = exit->addr;
+			cpu->fault_addr = exit->sig == SIGILL ? pc : 0;
 			cpu->exit = CPU_FAULT;
 			return LEAVE_EXIT;
 		case TBX_EMULATE:
@@ -215,16 +215,17 @@ uint64_t core_dispatch(struct cpu *cpu, const struct tb_exit *exit)
 			return LEAVE_EXIT;
 		case TBX_UNSUPPORTED:
 			cpu->regs.rip = pc;
-			cpu->unsupported = exit->why;
+			cpu->unsupported = exit_why(exit);
 			cpu->exit = CPU_UNSUPPORTED;
 			return LEAVE_EXIT;
 		case TBX_CHECK:
 			st.check_failures++;
 			cpu->regs.rip = pc;
-			if (codemap_invalidate_tb(the_map, &exit->tb->cm)) {
-				exit->tb->cm.dead_next = NULL;
-				count_dead(&exit->tb->cm, exit->tb->cm.page[0],
-					   exit->tb->cm.first[0], exit->tb->cm.last[0], pc);
+			from = exit_tb(exit);
+			if (codemap_invalidate_tb(the_map, &from->cm)) {
+				from->cm.dead_next = NULL;
+				count_dead(&from->cm, from->cm.page[0], from->cm.first[0],
+					   from->cm.last[0], pc);
 			}
 			return LEAVE_MISS;
 		}
@@ -283,13 +284,13 @@ static struct tb *find_or_make(struct cpu *cpu)
 /* The instruction of an exit that C does, by a copy of its bytes. */
 static bool emulate(struct cpu *cpu)
 {
-	const struct tb *tb = cpu->emulate->tb;
+	const struct tb *tb = exit_tb(cpu->emulate);
 	size_t off = cpu->regs.rip - tb->cm.pc, n = tb->guest_bytes - off;
 	uint8_t bytes[INSN_MAX];
 
 	if (n > INSN_MAX)
 		n = INSN_MAX;
-	memcpy(bytes, tb->src + off, n);
+	memcpy(bytes, tb_src(tb) + off, n);
 	cache_leave(cpu);
 	return core_emulate(cpu, bytes, n);
 }
@@ -510,7 +511,7 @@ void core_cut_all(struct cpu *cpu)
 
 void core_cut(struct cpu *cpu, uint64_t host_pc)
 {
-	const struct cache_range *r;
+	struct cache_range r;
 
 	/*
 	 * In C, the flag is looked at before guest code runs again; in_cache is
@@ -519,9 +520,9 @@ void core_cut(struct cpu *cpu, uint64_t host_pc)
 	if (!cpu->in_cache)
 		return;
 	cut_begin(cpu);
-	r = cache_find(host_pc);
-	if (r && r->kind == CACHE_TB && !(((struct tb *)r->owner)->flags & TB_STEP))
-		codemap_unchain(the_map, &((struct tb *)r->owner)->cm);
+	if (cache_find(host_pc, &r) && r.kind == CACHE_TB &&
+	    !(((struct tb *)r.owner)->flags & TB_STEP))
+		codemap_unchain(the_map, &((struct tb *)r.owner)->cm);
 	else
 		codemap_unchain_all(the_map);	/* which TB comes next is not known */
 }

@@ -47,6 +47,7 @@ struct site {
 	int scratch;			/* the register that holds the alias */
 	const uint8_t *stub;		/* replay; NULL: none yet */
 	uint32_t stub_op;		/* from here on scratch is spilled */
+	uint32_t stub_bytes;
 	struct tb *step;		/* the instruction alone; NULL: none yet */
 };
 
@@ -105,7 +106,7 @@ static struct site *site_find(const struct tb *tb, int idx)
 /* NULL: no room. */
 static struct site *site_make(struct tb *tb, int idx)
 {
-	const struct insn_map *m = &tb->map[idx];
+	unsigned int off = tb_guest_off(tb, idx);
 	struct insn in;
 	struct site *s = cache_meta(sizeof(*s));
 
@@ -113,7 +114,7 @@ static struct site *site_make(struct tb *tb, int idx)
 		return NULL;
 	s->tb = tb;
 	s->idx = idx;
-	if (decode(tb->src + m->guest, m->len, tb->cm.pc + m->guest, &in) == DECODE_OK) {
+	if (decode(tb_src(tb) + off, tb_map(tb)[idx].len, tb->cm.pc + off, &in) == DECODE_OK) {
 		decode_store(&in, &s->store);
 		s->scratch = decode_free_reg(&in, 0);
 		if (s->scratch < 0)
@@ -132,12 +133,13 @@ static bool site_stub(struct site *s)
 {
 	static const uint8_t landed[] = { 0x65, 0x48, 0xc7, 0x04, 0x25 };
 	static const uint8_t jmp[] = { 0x65, 0xff, 0x24, 0x25 };
-	const struct insn_map *m = &s->tb->map[s->idx];
+	unsigned int off = tb_guest_off(s->tb, s->idx);
 	struct insn in;
 	struct emit e;
 	uint8_t *start;
 
-	if (decode(s->tb->src + m->guest, m->len, s->tb->cm.pc + m->guest, &in) != DECODE_OK)
+	if (decode(tb_src(s->tb) + off, tb_map(s->tb)[s->idx].len, s->tb->cm.pc + off,
+		   &in) != DECODE_OK)
 		return false;
 	e = cache_begin(128);
 	start = e.p;
@@ -155,7 +157,13 @@ static bool site_stub(struct site *s)
 		return false;
 	cache_commit(start, &e, CACHE_REPLAY, s);
 	s->stub = start;
+	s->stub_bytes = e.p - start;
 	return true;
+}
+
+size_t site_bytes(const struct site *s)
+{
+	return s->stub_bytes;
 }
 
 static uint64_t store_address(const struct cpu *cpu, const struct store *s,
@@ -215,7 +223,8 @@ void smc_retire(struct codemap_tb *dead)
 		struct tb *tb = (struct tb *)dead;
 
 		for (unsigned int i = 0; i < tb->insns; i++)
-			__atomic_store_n(tb->code + tb->map[i].host, 0xcc, __ATOMIC_RELAXED);
+			__atomic_store_n(tb->code + tb_map(tb)[i].host, 0xcc,
+					 __ATOMIC_RELAXED);
 	}
 }
 
@@ -247,16 +256,16 @@ static void serialize_others(void)
  */
 bool core_retired(struct cpu *cpu, struct codewp_regs *regs)
 {
-	const struct cache_range *r = cache_find(regs->rip - 1);
+	struct cache_range r;
 	const struct tb *tb;
 	int idx;
 
-	if (!r || r->kind != CACHE_TB)
+	if (!cache_find(regs->rip - 1, &r) || r.kind != CACHE_TB)
 		return false;
-	tb = r->owner;
+	tb = r.owner;
 	idx = tb_find_insn(tb, regs->rip - 1);
 	if (idx < 0 || !codemap_tb_dead(&tb->cm) ||
-	    (uint64_t)tb->code + tb->map[idx].host != regs->rip - 1)
+	    (uint64_t)tb->code + tb_map(tb)[idx].host != regs->rip - 1)
 		return false;
 	regs->rip--;
 	return core_guest_state(cpu, regs);
@@ -324,9 +333,9 @@ static void smc_open(struct cpu *cpu, struct codewp_regs *regs, struct tb *tb, i
 static void smc_trap(struct cpu *cpu, struct codewp_regs *regs, uint64_t addr,
 		     uint64_t page, bool armed, uint64_t fs, int how)
 {
-	const struct cache_range *r = cache_find(regs->rip);
 	unsigned int first, last;
 	struct codewp_regs guest;
+	struct cache_range r;
 	const struct store *s;
 	struct site *site;
 	struct tb *tb;
@@ -335,12 +344,12 @@ static void smc_trap(struct cpu *cpu, struct codewp_regs *regs, uint64_t addr,
 	int idx;
 
 	stats_page(page, STAT_TRAP, 1);
-	if (!r || r->kind != CACHE_TB) {
+	if (!cache_find(regs->rip, &r) || r.kind != CACHE_TB) {
 		probe_trap(page, addr & 4095, 0, how);
 		page_written(cpu, page, addr, 0, armed, how);
 		return;
 	}
-	tb = r->owner;
+	tb = r.owner;
 	idx = tb_find_insn(tb, regs->rip);
 	guest = *regs;
 	tb_guest_state(cpu, tb, idx, regs->rip, &guest);
@@ -373,7 +382,7 @@ static void smc_trap(struct cpu *cpu, struct codewp_regs *regs, uint64_t addr,
 	if (same_value(s, &guest, ea)) {
 		st.same_value++;
 		*regs = guest;
-		regs->rip = (uint64_t)tb->code + tb->map[idx + 1].host;
+		regs->rip = (uint64_t)tb->code + tb_map(tb)[idx + 1].host;
 		return;
 	}
 	if (!site->stub) {
@@ -399,10 +408,10 @@ static void smc_trap(struct cpu *cpu, struct codewp_regs *regs, uint64_t addr,
 	cpu->alias = (uint64_t)alias;
 	cpu->replay_gva = ea;
 	if (codemap_tb_dead(&tb->cm) && !core_opts.imprecise) {
-		cpu->resume_pc = guest.rip + tb->map[idx].len;
+		cpu->resume_pc = guest.rip + tb_map(tb)[idx].len;
 		cpu->replay_next = (uint64_t)core_resume;
 	} else {
-		cpu->replay_next = (uint64_t)tb->code + tb->map[idx + 1].host;
+		cpu->replay_next = (uint64_t)tb->code + tb_map(tb)[idx + 1].host;
 	}
 	*regs = guest;
 	regs->rip = (uint64_t)site->stub;
@@ -461,21 +470,21 @@ void smc_event(uint64_t page, uint64_t ip)
 
 bool core_guest_state(struct cpu *cpu, struct codewp_regs *regs)
 {
-	const struct cache_range *r = cache_find(regs->rip);
+	struct cache_range r;
 	const struct site *s;
 	struct tb *tb;
 
-	if (!r)
+	if (!cache_find(regs->rip, &r))
 		return false;
-	if (r->kind == CACHE_TB) {
-		tb = r->owner;
+	if (r.kind == CACHE_TB) {
+		tb = r.owner;
 		tb_guest_state(cpu, tb, tb_find_insn(tb, regs->rip), regs->rip, regs);
 		return true;
 	}
-	s = r->owner;
+	s = r.owner;
 	if (regs->rip >= (uint64_t)s->stub + s->stub_op)
 		regs->r[s->scratch] = cpu->scratch[SCR_REPLAY];
-	regs->rip = s->tb->cm.pc + s->tb->map[s->idx].guest;
+	regs->rip = s->tb->cm.pc + tb_guest_off(s->tb, s->idx);
 	return true;
 }
 

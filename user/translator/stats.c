@@ -8,6 +8,7 @@
  * with "codewp-stat:" have the form "codewp-stat: NAME VALUE" and are for programs
  * to read.
  */
+#include "core.h"
 #include "mem.h"
 #include "runtime.h"
 
@@ -94,6 +95,7 @@ void stats_print(int fd)
 	LINE("insns", all.insns);
 	LINE("tb_bytes_guest", all.tb_bytes_guest);
 	LINE("tb_bytes_host", all.tb_bytes_host);
+	LINE("cache_used", cache_used());	/* now: code and tables */
 	LINE("chains", all.chains);
 	LINE("lookups", all.lookups);
 	LINE("jc_misses", all.jc_misses);
