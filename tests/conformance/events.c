@@ -326,7 +326,7 @@ TEST_LONG(child_of_a_bare_clone_finds_the_locks_free, 60)
 	pthread_t t;
 
 	fx_open();
-	OK(codewp_view_create(fx.ctx, &big, fx.memfd, 0, BIG_PAGES * PAGE, &vo));
+	OK(codewp_view_create(fx.ctx, &big, conf_memfd(PAGE), 0, BIG_PAGES * PAGE, &vo));
 	ASSERT_EQ(pthread_create(&t, NULL, always_inside, big), 0);
 	for (unsigned int i = 0; i < 30; i++) {
 		pid_t pid;

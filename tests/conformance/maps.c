@@ -193,14 +193,16 @@ static unsigned int alternate(struct codewp_view *view, unsigned int pages, int 
 /* Pieces that are alike again are one mapping, to the kernel as to us. */
 TEST(remap_of_what_was_protected_in_pieces)
 {
-	void *p;
+	const int flags = MREMAP_MAYMOVE | MREMAP_FIXED;
+	void *p, *want = mmap(NULL, 8 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	fx_open();
 	p = fx.mem;
 	OK(codewp_protect(fx.ctx, fx.mem + 3 * PAGE, PAGE, PROT_READ));
-	REFUSED(codewp_remap(fx.ctx, &p, BYTES, BYTES / 2, MREMAP_MAYMOVE, NULL), EFAULT);
+	REFUSED(codewp_remap(fx.ctx, &p, 8 * PAGE, 8 * PAGE, flags, want), EFAULT);
 	OK(codewp_protect(fx.ctx, fx.mem + 3 * PAGE, PAGE, PROT_READ | PROT_WRITE));
-	OK(codewp_remap(fx.ctx, &p, BYTES, BYTES / 2, MREMAP_MAYMOVE, NULL));
+	OK(codewp_remap(fx.ctx, &p, 8 * PAGE, 8 * PAGE, flags, want));
+	ASSERT(p == want);
 	fx.mem = p;
 	for (int i = 0; i < 8; i++) {
 		OK(codewp_arm(fx.view, i * PAGE, PAGE, CODEWP_OPEN, NULL));

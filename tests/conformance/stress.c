@@ -239,6 +239,7 @@ TEST_LONG(everything_at_once, 60)
 	};
 	static struct worker w[THREADS];
 	unsigned long told = 0, held = 0;
+	bool vm = getenv("CODEWP_VM");	/* slow, and each thread's turn is rare */
 	struct codewp_stats st;
 	void *p = NULL;
 
@@ -255,7 +256,7 @@ TEST_LONG(everything_at_once, 60)
 		w[i].rng = i + 1;
 		ASSERT_EQ(pthread_create(&w[i].thread, NULL, work, &w[i]), 0);
 	}
-	for (int i = 0; i < 50; i++)
+	for (int i = 0; i < (vm ? 200 : 50); i++)
 		nanosleep(&(struct timespec){ .tv_nsec = 100000000 }, NULL);
 	over = true;
 	for (unsigned int i = 0; i < THREADS; i++)
@@ -275,7 +276,7 @@ TEST_LONG(everything_at_once, 60)
 	fprintf(stderr, ", traps %llu, events %llu\n", (unsigned long long)st.traps,
 		(unsigned long long)st.events);
 	for (unsigned int i = 0; i < THREADS; i++)
-		ASSERT_GT(w[i].rounds, 10UL);
+		ASSERT_GT(w[i].rounds, vm ? 0UL : 10UL);
 	/* Rule 7: each trap was told once, and what was armed is still, or was opened. */
 	ASSERT_EQ(st.upcalls + st.signals, told);
 	ASSERT_EQ(st.traps, told + st.events);

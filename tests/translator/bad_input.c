@@ -1,14 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 /*
- * What cannot be run, and too little of everything: one clear line and the
- * status a shell would give, or exactly what the native run does; never a hang.
+ * What cannot be run: one clear line and the status a shell would give, or exactly
+ * what the native run does; never a hang.
  */
 #include <elf.h>
 #include <fcntl.h>
-#include <sched.h>
 #include <stdint.h>
-#include <sys/mount.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "test.h"
@@ -56,15 +53,6 @@ static size_t read_guest(const char *name)
 	return n;
 }
 
-/* One line that begins with who speaks, and says what is the matter. */
-static void one_clear_line(struct result *t, const char *word)
-{
-	char *line = one_line(t);
-
-	if (strncmp(line, "codewp run: ", 12) || (word && !strcasestr(line, word)))
-		TEST_FAIL("line without '%s': '%.200s'", word ?: "codewp run: ", line);
-}
-
 static void refused(char *path, int status, const char *word)
 {
 	char *argv[] = { path, NULL };
@@ -74,17 +62,6 @@ static void refused(char *path, int status, const char *word)
 	if (t.timeout || t.status != status || t.out_size)
 		TEST_FAIL("status %d, not %d; '%.100s' '%.200s'", t.status, status, t.out, t.err);
 	one_clear_line(&t, word);
-	result_free(&t);
-}
-
-static void both_the_same(char *const argv[])
-{
-	struct result n, t;
-
-	run(argv, NULL, 20, &n);
-	run(translated(argv, NULL), NULL, 20, &t);
-	same(&n, &t);
-	result_free(&n);
 	result_free(&t);
 }
 
@@ -326,135 +303,7 @@ TEST(missing_library)
 	both_the_same(argv);
 }
 
-/* --- too little ------------------------------------------------------------------- */
-
-static void limited(int what, rlim_t max, char *const argv[])
-{
-	struct rlimit old, new;
-	struct result n, t;
-
-	ASSERT_EQ(getrlimit(what, &old), 0);
-	new = (struct rlimit){ max, max };
-	run(argv, NULL, 20, &n);
-	/* for what runs from here on; the driver itself needs no more */
-	ASSERT_EQ(setrlimit(what, &new), 0);
-	run(translated(argv, NULL), NULL, 20, &t);
-	new = old;
-	setrlimit(what, &new);
-	if (t.timeout)
-		TEST_FAIL("limit %lu: it did not end", max);
-	if (t.status == 125)
-		one_clear_line(&t, NULL);
-	else
-		same(&n, &t);
-}
-
-TEST_LONG(few_descriptors, 60)
-{
-	char *echo[] = { "/bin/echo", "hello", NULL };
-	static const rlim_t max[] = { 1024, 256, 64, 40, 32, 24, 20, 16, 12 };
-
-	for (size_t i = 0; i < sizeof(max) / sizeof(max[0]); i++) {
-		pid_t pid = fork();
-		int status;
-
-		if (!pid) {
-			limited(RLIMIT_NOFILE, max[i], echo);
-			_exit(0);
-		}
-		ASSERT_EQ(waitpid(pid, &status, 0), pid);
-		if (status)
-			_exit(1);	/* it has said why */
-	}
-}
-
-/* A guest that takes every descriptor there is, and then goes on. */
-TEST(guest_takes_all_descriptors)
-{
-	char *argv[] = {
-		"/usr/bin/python3", "-S", "-c",
-		"import os\n"
-		"fds = []\n"
-		"try:\n"
-		"    while True: fds.append(os.open('/dev/null', os.O_RDONLY))\n"
-		"except OSError as e: print(e, len(fds) > 100)\n"
-		"def f(): return sum(i * i for i in range(100))\n"
-		"print(f())\n"
-		"exec(compile('\\n'.join(f'x{i} = {i}' for i in range(200)), 'a', 'exec'))\n"
-		"for fd in fds: os.close(fd)\n"
-		"print(os.system('exit 3') >> 8)\n", NULL };
-
-	if (access(argv[0], X_OK))
-		SKIP("no python3 here");
-	both_the_same(argv);
-}
-
-TEST_LONG(little_address_space, 60)
-{
-	char *echo[] = { "/bin/echo", "hello", NULL };
-	static const rlim_t max[] = {
-		8ul << 30, 1ul << 30, 512ul << 20, 256ul << 20, 128ul << 20, 64ul << 20, 16ul << 20,
-	};
-
-	for (size_t i = 0; i < sizeof(max) / sizeof(max[0]); i++) {
-		pid_t pid = fork();
-		int status;
-
-		if (!pid) {
-			limited(RLIMIT_AS, max[i], echo);
-			_exit(0);
-		}
-		ASSERT_EQ(waitpid(pid, &status, 0), pid);
-		if (status)
-			_exit(1);
-	}
-}
-
-/* The guest's own allocations fail as natively when its limit is reached. */
-TEST(guest_runs_out_of_memory)
-{
-	char *argv[] = {
-		"/bin/bash", "-c", "ulimit -v 400000; exec /usr/bin/python3 -S -c '\n"
-		"try:\n"
-		"    x = bytearray(1 << 30)\n"
-		"except MemoryError: print(\"MemoryError\")\n"
-		"x = bytearray(1 << 20); print(len(x))'", NULL };
-
-	if (access("/usr/bin/python3", X_OK))
-		SKIP("no python3 here");
-	both_the_same(argv);
-}
-
-/* A file system for shared memory that has no room; in a mount namespace of ours. */
-TEST(full_dev_shm)
-{
-	char *write_it[] = {
-		"/usr/bin/python3", "-S", "-c",
-		"import os, mmap\n"
-		"fd = os.open('/dev/shm/x', os.O_RDWR | os.O_CREAT)\n"
-		"try: print(os.write(fd, b'x' * 100000))\n"
-		"except OSError as e: print(e)\n"
-		"try: print(os.write(fd, b'x'))\n"
-		"except OSError as e: print(e)\n"
-		"os.ftruncate(fd, 0); os.ftruncate(fd, 1 << 20)\n"
-		"m = mmap.mmap(fd, 1 << 20); m[0] = 1; print(m[0])\n"
-		"os.unlink('/dev/shm/x')\n", NULL };
-	char path[PATH_SIZE], *jit[] = { path, "shm", NULL };
-	char *smc[] = { path, "loop_changes_own_immediate", NULL };
-
-	if (unshare(CLONE_NEWNS) || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
-	    mount("shm", "/dev/shm", "tmpfs", 0, "size=64k"))
-		SKIP("no mount namespace of our own: %s", strerror(errno));
-	snprintf(path, sizeof(path), "%s/app_two_maps", tt.guests);
-	both_the_same(jit);
-	if (!access(write_it[0], X_OK))
-		both_the_same(write_it);
-	/* full to the last page: what the guest gets is the same, and ends */
-	ASSERT_EQ(system("head -c 200000 /dev/zero >/dev/shm/full 2>/dev/null; true"), 0);
-	both_the_same(jit);
-	snprintf(path, sizeof(path), "%s/smc_flow", tt.guests);
-	both_the_same(smc);
-}
+/* --- too little of what is open ---------------------------------------------------- */
 
 /* One descriptor of the first three closed at the start. */
 static void closed(const char *redirect)

@@ -133,6 +133,25 @@ char *one_line(struct result *r)
 	return r->err;
 }
 
+void both_the_same(char *const argv[])
+{
+	struct result n, t;
+
+	run(argv, NULL, 20, &n);
+	run(translated(argv, NULL), NULL, 20, &t);
+	same(&n, &t);
+	result_free(&n);
+	result_free(&t);
+}
+
+void one_clear_line(struct result *t, const char *word)
+{
+	char *line = one_line(t);
+
+	if (strncmp(line, "codewp run: ", 12) || (word && !strcasestr(line, word)))
+		TEST_FAIL("line without '%s': '%.200s'", word ?: "codewp run: ", line);
+}
+
 int write_words(const char *words)
 {
 	static const char *const w[] = {

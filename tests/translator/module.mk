@@ -13,7 +13,7 @@ TT_STATIC := smc_stores smc_places smc_flow smc_syscalls smc_threads insns insns
 TT_PROGS := $(addprefix $(TT)/guest/,$(TT_STATIC) smc_stack smc_stack-dynamic \
 	smc_flow-dynamic smc_places-pie insns-pie insns-dynamic insns-static-pie \
 	app_libc app_libc-static app_pcre2 app_ffi app_exceptions app_status \
-	app_unsupported app_debug app_two_maps proc_threads proc_threads-static \
+	app_unsupported app_debug app_limits app_two_maps proc_threads proc_threads-static \
 	proc_fork proc_exec proc_storm)
 # Their cases say "needs", and are skipped without.
 TT_REAL_PROGS := $(addprefix $(TT)/guest/,$(if $(wildcard /usr/bin/go),app_go) \
@@ -62,6 +62,9 @@ $(TT)/guest/app_status: $(TT_OBJ)/app_status.o
 	$(call tt_link,)
 $(TT)/guest/app_unsupported: $(TT_OBJ)/app_unsupported.o $(TT_GUEST)
 	$(call tt_link,-lpthread)
+
+$(TT)/guest/app_limits: $(TT_OBJ)/app_limits.o $(TT_GUEST)
+	$(call tt_link,)
 
 $(TT)/guest/app_debug: $(TT_OBJ)/app_debug.o
 	$(call tt_link,-no-pie)
@@ -120,10 +123,15 @@ $(TT)/real-uffd $(TT)/real-mprotect $(TT)/real-kmod: $(TT_OBJ)/real.o $(TT_DRIVE
 
 # ---- what cannot be run; a terminal ----
 
-$(TT)/bad_input-uffd $(TT)/terminal-uffd $(TT)/debug-uffd: $(TT)/%-uffd: $(TT_OBJ)/%.o $(TT_DRIVER) \
+$(TT)/bad_input-uffd $(TT)/terminal-uffd $(TT)/debug-uffd $(TT)/limits-uffd: \
+$(TT)/%-uffd: $(TT_OBJ)/%.o $(TT_DRIVER) \
 		| $(TT_PROGS) $(BUILD)/bin/codewp-run
 	$(call tt_link,-lutil)
 
-TESTS_HOST += $(TT)/bad_input-uffd $(TT)/terminal-uffd $(TT)/debug-uffd
+$(TT)/limits-kmod: $(TT_OBJ)/limits.o $(TT_DRIVER) | $(TT_PROGS) $(BUILD)/bin/codewp-run
+	$(call tt_link,)
+
+TESTS_HOST += $(TT)/bad_input-uffd $(TT)/terminal-uffd $(TT)/debug-uffd $(TT)/limits-uffd
+TESTS_VM += $(TT)/limits-kmod
 TESTS_HOST += $(TT)/programs-uffd $(TT)/programs-mprotect $(TT)/real-uffd $(TT)/real-mprotect
 TESTS_VM += $(TT)/programs-kmod $(TT)/real-kmod

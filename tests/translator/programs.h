@@ -44,8 +44,14 @@ void run(char *const argv[], const char *in, unsigned int seconds, struct result
 /* Fail the test unless the translated run said and returned what the native did. */
 void same(const struct result *n, const struct result *t);
 
+/* Run it both ways, and compare. */
+void both_the_same(char *const argv[]);
+
 /* The only line of its stderr, without the newline; more fail the test. */
 char *one_line(struct result *r);
+
+/* It is one that begins with who speaks, and says (unless NULL) this word. */
+void one_clear_line(struct result *t, const char *word);
 
 /*
  * Write a text of about 100 KB, always the same, to that path; and packed by
