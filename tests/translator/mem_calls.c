@@ -624,6 +624,44 @@ CASE(fork_patch_spinning)
 	}
 }
 
+/*
+ * The same, but the write comes at the moment at which the other one begins to run
+ * in circles, out of a system call: it must not be missed for good.
+ */
+CASE(fork_patch_at_start)
+{
+	uint8_t *p = mmap(NULL, PAGE, RWX, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	volatile uint32_t *turn = mmap(NULL, PAGE, PROT_READ | PROT_WRITE,
+				       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	pid_t parent = getpid(), pid;
+	uint32_t rounds = 400;	/* on an emulated machine the first ten will do */
+
+	CHECK(p != MAP_FAILED && turn != MAP_FAILED);
+	put_and_run(p, 0);
+	pid = fork();
+	CHECK(pid >= 0);
+	for (uint32_t i = 1; !pid && i <= rounds; i++) {
+		while (*turn != i)
+			if (getppid() != parent)
+				_exit(1);
+		for (volatile uint32_t n = i * 2654435761U >> 23; n; n--)
+			;
+		p[1] = i;
+	}
+	if (!pid)
+		_exit(0);
+	alarm(600);		/* the end of one that has missed it */
+	for (uint32_t i = 1; i <= rounds; i++) {
+		*turn = i;
+		getppid();
+		while (run1(p, 0) == ((i - 1) & 0xff))
+			;
+		CHECK_EQ(run1(p, 0), i & 0xff);
+	}
+	alarm(0);
+	wait_for(pid);
+}
+
 CASE(fork_advice)
 {
 	uint8_t *p = anon(6, RWX, 0);

@@ -193,6 +193,7 @@ int core_new_map(void);			/* the_map: a new one, empty */
 uint32_t smc_gen(void *unused, uint64_t page);
 uint32_t smc_gen_begin(uint64_t page, uint32_t mem_gen);
 int smc_thread_init(struct cpu *cpu);
+void smc_thread_exit(struct cpu *cpu);
 void smc_event(uint64_t page, uint64_t ip);
 void smc_retire(struct codemap_tb *dead);
 /* guest-virtual pages that code was made from, for core_invalidate_range() */
@@ -212,6 +213,7 @@ uint64_t core_enter(struct cpu *cpu, const void *host);
 void core_heavy(struct cpu *cpu);
 
 /* Addresses that emitted code jumps to; not functions to call. core_exit is above. */
+extern const char core_range[];		/* here and behind: code that can be kicked */
 extern const char core_lookup[];	/* %rax: target, guest's %rax in SCR_INDIRECT */
 extern const char core_lookup_step[];	/* the same, and leave the cache */
 extern const char core_resume[];	/* guest state live, to cpu->resume_pc */

@@ -48,6 +48,7 @@
 #define CPU_HEAVY	(CPU_JC + 104)
 #define CPU_FSGSBASE	(CPU_JC + 108)
 #define CPU_GS_SEL	(CPU_JC + 112)
+#define CPU_KICKS_SEEN	(CPU_JC + 120)
 
 /* struct codewp_area */
 #define AREA_BUSY	0
@@ -55,6 +56,7 @@
 #define AREA_SP		16
 #define AREA_FLAGS	24
 #define AREA_DI		32
+#define AREA_KICKS	72
 
 /*
  * Who uses which spill slot. INDIRECT holds the guest's %rax while the target

@@ -55,11 +55,13 @@ CHECK_OFFSET(gs_sel, CPU_GS_SEL);
 CHECK_OFFSET(xsave_mask, CPU_XSAVE_MASK);
 CHECK_OFFSET(area, CPU_AREA);
 CHECK_OFFSET(replay_page, CPU_REPLAY_PAGE);
+CHECK_OFFSET(kicks_seen, CPU_KICKS_SEEN);
 _Static_assert(offsetof(struct codewp_area, busy) == AREA_BUSY &&
 	       offsetof(struct codewp_area, ip) == AREA_IP &&
 	       offsetof(struct codewp_area, sp) == AREA_SP &&
 	       offsetof(struct codewp_area, flags) == AREA_FLAGS &&
-	       offsetof(struct codewp_area, di) == AREA_DI,
+	       offsetof(struct codewp_area, di) == AREA_DI &&
+	       offsetof(struct codewp_area, kicks) == AREA_KICKS,
 	       "cpu.h and linux/codewp.h differ");
 
 struct codemap *the_map;
@@ -166,7 +168,10 @@ static void chain(struct tb *from, int slot, struct tb *to)
 static bool events_pending(void)
 {
 	const struct codewp_view *base = mem_base_view();
+	struct cpu *cpu = this_cpu();
 
+	/* A kick comes after its event: those counted until here are seen below. */
+	cpu->kicks_seen = __atomic_load_n(&cpu->area->kicks, __ATOMIC_ACQUIRE);
 	return base && codewp_pending(base);
 }
 
@@ -612,8 +617,7 @@ void core_thread_exit(struct cpu *cpu)
 	cpu->last_tb = NULL;
 	cpu->run_depth = 0;
 	cpu->replay_page = CODEMAP_NO_PAGE;
-	codewp_thread_unregister(cpu->thread);
-	cpu->thread = NULL;
+	smc_thread_exit(cpu);
 	if (cpu->jc.e)
 		codemap_jc_detach(the_map, &cpu->jc);
 }

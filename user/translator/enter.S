@@ -81,12 +81,14 @@ leave:
  */
 	/*
 	 * Behind all other code (an orphan section), so that smc.c can count it to
-	 * the code range: a kick here would else be lost. The upcall changes
-	 * CPU_TARGET; hence a slot of its own.
+	 * the code range, from core_range on: a kick here would else be lost. The
+	 * upcall changes CPU_TARGET; hence a slot of its own.
 	 */
 	.section .text_lookup, "ax", @progbits
-	.globl	core_lookup
 	.p2align 6
+	.globl	core_range
+core_range:
+	.globl	core_lookup
 core_lookup:
 	movq	%rcx, %gs:CPU_SCR(SCR_LOOKUP_RCX)
 	movl	%gs:CPU_STOP_FLAG, %ecx
@@ -184,8 +186,21 @@ stopped:
 	movl	$LEAVE_MISS, %eax
 	jmp	leave
 
-/* cpu->regs into the registers and go to cpu->target */
+/*
+ * cpu->regs into the registers and go to cpu->target
+ *
+ * A kick that finds the thread outside of its code range is only counted, so the
+ * last look at that count is inside. One that comes behind the look is an upcall,
+ * which knows that the guest's registers are still in cpu->regs, and comes back to
+ * kicked (core_upcall).
+ */
+	.section .text_lookup, "ax", @progbits
 restore_guest:
+	movq	CPU_AREA(%rdi), %rax
+	movl	AREA_KICKS(%rax), %eax
+	cmpl	%eax, CPU_KICKS_SEEN(%rdi)
+	jne	kicked
+restore_cut:
 	pushq	CPU_RFLAGS(%rdi)
 	movq	CPU_RAX(%rdi), %rax
 	movq	CPU_RCX(%rdi), %rcx
@@ -205,6 +220,17 @@ restore_guest:
 	movq	CPU_RSP(%rdi), %rsp
 	movq	CPU_RDI(%rdi), %rdi
 	jmp	*%gs:CPU_TARGET
+restore_end:
+
+	.text
+/* An event waits: nothing leads to another TB now, until core_dispatch() has seen it. */
+kicked:
+	movl	$0, CPU_IN_CACHE(%rdi)
+	movl	$1, CPU_STOP_FLAG(%rdi)
+	call	core_cut_all
+	movq	%gs:CPU_SELF, %rdi
+	movl	$1, CPU_IN_CACHE(%rdi)
+	jmp	restore_cut
 
 /*
  * void core_heavy(struct cpu *cpu): keeps %rdi and %rbx
@@ -261,6 +287,12 @@ set_fs:
  */
 	.globl	core_upcall
 core_upcall:
+	movq	CPU_AREA(%rdi), %rdi
+	movq	AREA_IP(%rdi), %rdi
+	subq	restore_address(%rip), %rdi
+	cmpq	$(restore_end - restore_guest), %rdi
+	movq	%gs:CPU_SELF, %rdi
+	jb	kicked_at_restore
 	movq	%rax, CPU_RAX(%rdi)
 	movq	%rcx, CPU_RCX(%rdi)
 	movq	%rdx, CPU_RDX(%rdi)
@@ -306,6 +338,19 @@ core_upcall:
 	je	restore_guest
 	call	core_light
 	jmp	restore_guest
+
+kicked_at_restore:
+	movq	CPU_HOST_RSP(%rdi), %rsp
+	pushq	$2
+	popfq
+	movq	CPU_AREA(%rdi), %rax
+	movl	$0, AREA_BUSY(%rax)
+	jmp	kicked
+
+	.section .data.rel.ro, "aw", @progbits
+	.p2align 3
+restore_address:
+	.quad	restore_guest
 
 	.section .rodata
 	.p2align 2

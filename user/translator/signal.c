@@ -426,14 +426,28 @@ static bool sent_sync(struct cpu *cpu, int sig, const siginfo_t *info)
 	return true;
 }
 
+/*
+ * A kick that came while the handler ran was only counted, and behind it nobody
+ * looks at the count: whatever it was for is looked for at the next edge.
+ */
+static void back_to_cache(struct cpu *cpu, uint64_t pc)
+{
+	if (!cpu->in_cache || codewp_backend_info(the_ctx)->backend != CODEWP_KMOD)
+		return;
+	__atomic_store_n(&cpu->stop, 1, __ATOMIC_RELEASE);
+	core_cut(cpu, pc);
+}
+
 static void asynchronous(struct cpu *cpu, int sig, const siginfo_t *info, ucontext_t *uc)
 {
 	greg_t *greg = uc->uc_mcontext.gregs;
 	uint64_t pc = greg[REG_RIP];
 
 	if (is_sync(sig)) {
-		if (!sent_sync(cpu, sig, info))
+		if (!sent_sync(cpu, sig, info)) {
+			back_to_cache(cpu, pc);
 			return;
+		}
 	} else {
 		cpu->sig_info = *info;
 		cpu->sig_queued = 1;
@@ -509,8 +523,10 @@ void signal_master(int sig, siginfo_t *info, ucontext_t *uc)
 		      pc, info->si_addr);
 	/* The uffd backend's traps are SIGBUS; one can be too late to be a trap. */
 	if ((sig == SIGSEGV || (sig == SIGBUS && info->si_code == BUS_ADRERR)) &&
-	    try_again(cpu, uc, pc))
+	    try_again(cpu, uc, pc)) {
+		back_to_cache(cpu, pc);
 		goto out;
+	}
 
 	regs_from(&regs, uc);
 	if (sig == SIGTRAP && core_retired(cpu, &regs)) {

@@ -437,8 +437,8 @@ void smc_upcall(struct cpu *cpu)
 			 area->state & CODEWP_PAGE_ARMED, fs, PROBE_HOW_UPCALL);
 		rt_unlock();
 	}
-	/* A kick, or one that came meanwhile: look at the ring at the next edge. */
-	if (area->reason == CODEWP_REASON_KICK || area->kicks)
+	/* Look at the ring at the next edge. (Kicks that are counted: enter.S.) */
+	if (area->reason == CODEWP_REASON_KICK)
 		__atomic_store_n(&cpu->stop, 1, __ATOMIC_RELEASE);
 }
 
@@ -500,6 +500,16 @@ uint64_t core_fault_addr(struct cpu *cpu, uint64_t addr)
 	return addr;
 }
 
+/* In place of one where there is no kernel that writes it. */
+static struct codewp_area no_area;
+
+void smc_thread_exit(struct cpu *cpu)
+{
+	cpu->area = &no_area;
+	codewp_thread_unregister(cpu->thread);
+	cpu->thread = NULL;
+}
+
 int smc_thread_init(struct cpu *cpu)
 {
 	struct codewp_thread_opts opts = {
@@ -507,6 +517,8 @@ int smc_thread_init(struct cpu *cpu)
 	};
 	int err;
 
+	cpu->area = &no_area;
+	cpu->kicks_seen = 0;
 	if (!the_ctx)
 		return 0;		/* no backend: nothing can be armed */
 	cache_bounds(&opts.code_start, &opts.code_end);
@@ -514,12 +526,13 @@ int smc_thread_init(struct cpu *cpu)
 		opts.raw_handler = (void *)core_upcall;
 		opts.raw_arg = (uint64_t)cpu;
 		/*
-		 * What other processes write interrupts chained blocks, and the
-		 * lookup between two of them, which lies behind all other code.
+		 * What other processes write interrupts chained blocks, the way
+		 * into them and the lookup between two of them, which lie behind
+		 * all other code.
 		 */
 		opts.kick = mem_base_view();
-		if ((uint64_t)core_lookup < opts.code_start)
-			opts.code_start = (uint64_t)core_lookup;
+		if ((uint64_t)core_range < opts.code_start)
+			opts.code_start = (uint64_t)core_range;
 	} else {
 		opts.fn = smc_signal;
 		opts.arg = cpu;
@@ -527,6 +540,6 @@ int smc_thread_init(struct cpu *cpu)
 	err = codewp_thread_register(the_ctx, &cpu->thread, &opts);
 	if (err)
 		return err;
-	cpu->area = codewp_thread_area(cpu->thread);
+	cpu->area = codewp_thread_area(cpu->thread) ?: &no_area;
 	return 0;
 }

@@ -72,7 +72,7 @@ struct cpu {
 	uint32_t in_cache;		/* 1 while guest code runs */
 	void *xsave;			/* vector state while in C, 64 byte aligned */
 	uint64_t xsave_mask;
-	struct codewp_area *area;	/* kmod: the upcall's page */
+	struct codewp_area *area;	/* kmod: the upcall's page; else an empty one */
 	uint64_t target;		/* enter.S: host address it is about to go to */
 	const struct tb_exit *exit_desc;/* enter.S: the exit that was taken, NULL: indirect */
 	uint64_t resume_pc;		/* core_resume: guest address to go on at */
@@ -80,6 +80,7 @@ struct cpu {
 	uint32_t heavy;			/* vector state and %fs are the runtime's */
 	uint32_t fsgsbase;		/* rdfsbase and friends work */
 	uint64_t gs_sel;		/* the guest's idea of the %gs selector */
+	uint32_t kicks_seen;		/* of area->kicks: their events have been seen */
 
 	/* Core's: why guest code stopped. */
 	enum cpu_exit exit;
