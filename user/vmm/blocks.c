@@ -302,7 +302,7 @@ int vmm_blocks_from(struct vmm *vm, const struct vmm_mode *mode, uint64_t gva,
 	}
 }
 
-int vmm_follow_here(struct vmm_vcpu *vcpu)
+static int follow(struct vmm_vcpu *vcpu, const uint64_t *gva)
 {
 	struct vmm *vm = vcpu->vm;
 	struct vmm_block *b;
@@ -320,9 +320,19 @@ int vmm_follow_here(struct vmm_vcpu *vcpu)
 		return err;
 	vmm_mode_get(&s, &mode);
 	pthread_mutex_lock(&vm->lock);
-	err = vmm_blocks_from(vm, &mode, mode.cs_base + r.rip, &b);
+	err = vmm_blocks_from(vm, &mode, gva ? *gva : mode.cs_base + r.rip, &b);
 	pthread_mutex_unlock(&vm->lock);
 	return err;
+}
+
+int vmm_follow_here(struct vmm_vcpu *vcpu)
+{
+	return follow(vcpu, NULL);
+}
+
+int vmm_follow_at(struct vmm_vcpu *vcpu, uint64_t gva)
+{
+	return follow(vcpu, &gva);
 }
 
 /* ---- what there is ---- */

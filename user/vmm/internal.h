@@ -45,7 +45,8 @@ struct page_count {
 /**
  * struct vmm_vcpu - one vCPU
  * @tid: the thread that is in the guest, or 0; written under vm->gate, read by kicks
- * @stopped: @stop_voff is a stop that vmm_vcpu_run() has not returned yet (vm->lock)
+ * @stopped: a stop was told since it entered; set by whoever drains, before its run
+ *           returns; pairs acquire with release for @stop_voff
  * @stop_voff: byte of the last stop
  * @cur_first: linear addresses of the block that the vCPU steps through; only its
  *             thread's

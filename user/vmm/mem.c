@@ -24,6 +24,24 @@ static int make_plain(struct vmm *vm, char *why, size_t size)
 	return 0;
 }
 
+/* Address space at a 2 MiB boundary, so that large pages are possible. */
+static void *aligned_room(uint64_t bytes)
+{
+	size_t align = 2 << 20;
+	uint8_t *p, *at;
+
+	p = mmap(NULL, bytes + align, PROT_NONE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (p == MAP_FAILED)
+		return NULL;
+	at = (uint8_t *)(((uintptr_t)p + align - 1) & -align);
+	if (at > p)
+		munmap(p, at - p);
+	if (at < p + align)
+		munmap(at + bytes, p + align - at);
+	return at;
+}
+
 static int make_view(struct vmm *vm, char *why, size_t size)
 {
 	struct codewp_open_opts oo = { .sz = sizeof(oo), .backend = CODEWP_KMOD };
@@ -32,6 +50,7 @@ static int make_view(struct vmm *vm, char *why, size_t size)
 		.ring_bytes = vm->opts.ring_bytes,
 		.clients = vm->opts.clients,
 	};
+	void *room;
 	int err;
 
 	err = codewp_probe(CODEWP_KMOD, why, size);
@@ -65,9 +84,17 @@ static int make_view(struct vmm *vm, char *why, size_t size)
 			(unsigned long long)vm->ram_bytes, codewp_strerror(err));
 		return err;
 	}
+	room = aligned_room(vm->ram_bytes);
+	if (!room) {
+		vmm_say(why, size, "no room for %llu bytes",
+			(unsigned long long)vm->ram_bytes);
+		return -ENOMEM;
+	}
+	vm->ram = room;
 	err = codewp_map(vm->view, (void **)&vm->ram, vm->ram_bytes, 0,
-			 PROT_READ | PROT_WRITE, MAP_NORESERVE);
+			 PROT_READ | PROT_WRITE, MAP_NORESERVE | MAP_FIXED);
 	if (err) {
+		munmap(room, vm->ram_bytes);
 		vm->ram = NULL;
 		vmm_say(why, size, "cannot map the view: %s", codewp_strerror(err));
 		return err;

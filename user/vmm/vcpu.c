@@ -99,10 +99,7 @@ static bool was_stopped(struct vmm_vcpu *vcpu)
 	if (!vm->view)
 		return false;
 	vmm_drain(vm);
-	pthread_mutex_lock(&vm->lock);
-	stopped = vcpu->stopped;
-	vcpu->stopped = false;
-	pthread_mutex_unlock(&vm->lock);
+	stopped = __atomic_load_n(&vcpu->stopped, __ATOMIC_ACQUIRE);
 	return stopped || vmm_find_stop(vcpu);
 }
 
@@ -150,6 +147,11 @@ int vmm_vcpu_run(struct vmm_vcpu *vcpu, struct vmm_exit *exit)
 	int ret, err;
 
 	memset(exit, 0, sizeof(*exit));
+	/*
+	 * A stop that was told and did not fail KVM_RUN: a kernel thread has done the
+	 * store (async page faults). It is not this run's.
+	 */
+	__atomic_store_n(&vcpu->stopped, false, __ATOMIC_RELAXED);
 	enter(vcpu);
 	ret = ioctl(vcpu->fd, KVM_RUN, 0);
 	err = ret ? errno : 0;

@@ -197,6 +197,9 @@ int vmm_create(struct vmm **out, const struct vmm_opts *opts, char *why, size_t 
 		vm->opts.cpus = 1;
 	if (!vm->opts.sample_ms)
 		vm->opts.sample_ms = 10;
+	/* See the documentation: else a kernel thread may do what was to be stopped. */
+	if (vm->opts.stop && vm->opts.irqchip)
+		vm->opts.no_hlt_exit = true;
 	vm->ram_bytes = vm->opts.ram;
 	init_locks(vm);
 	vmm_signal_init();
@@ -303,8 +306,9 @@ static void event(const struct codewp_event_info *ev, void *arg)
 	if (ev->stopped) {
 		vm->st.stops++;
 		if (ev->vcpu < vm->cpus) {
-			vm->vcpu[ev->vcpu].stopped = true;
 			vm->vcpu[ev->vcpu].stop_voff = ev->voff;
+			__atomic_store_n(&vm->vcpu[ev->vcpu].stopped, true,
+					 __ATOMIC_RELEASE);
 		}
 	} else {
 		vmm_blocks_drop(vm, page, 0, PAGE_SIZE - 1);

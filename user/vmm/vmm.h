@@ -74,7 +74,7 @@ struct vmm_opts {
 	int fd;			/* VMM_MEM_ATTACH */
 	bool huge;		/* MADV_HUGEPAGE on the RAM */
 	bool irqchip;		/* APICs, PIC, PIT and interrupts in KVM */
-	bool no_hlt_exit;	/* a halted guest stays in the guest */
+	bool no_hlt_exit;	/* a halted guest stays in the guest (stop with irqchip: always) */
 	bool no_slot;		/* the caller makes the memory slots */
 	enum vmm_follow follow;
 	bool stop;		/* arm code with CODEWP_STOP, not CODEWP_OPEN */
@@ -330,6 +330,8 @@ void vmm_end(struct vmm *vm);
  * was made of it.
  */
 int vmm_follow_here(struct vmm_vcpu *vcpu);
+/** vmm_follow_at() - the same from a linear address, in the vCPU's mode */
+int vmm_follow_at(struct vmm_vcpu *vcpu, uint64_t gva);
 
 struct vmm_stats {
 	uint64_t blocks;	/* made, ever */
