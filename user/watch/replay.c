@@ -3,9 +3,10 @@
  * A store of a registered thread to a watched page: executed on the alias, so that
  * the page stays armed for everybody else.
  *
- * The callback (codewp_watch_trap) only notes the registers and sends the thread to
- * a hlt in its slot. The SIGSEGV of that one has the vector state, which says what a
- * masked store writes, and can block signals for the time after it. Then
+ * The callback (codewp_watch_trap) notes the registers and sends the thread to a hlt
+ * in its slot. The SIGSEGV of that one has the vector state, which says what a masked
+ * store writes, and can block signals for the time after it. (In an upcall, where they
+ * can be blocked at once, other stores need no such detour.) Then
  *
  * REPLAY  the instruction with the alias for its address runs in the slot, a second
  *         hlt comes back, and the registers are put right;
@@ -13,7 +14,7 @@
  *         is elsewhere, or armed by somebody else) runs where it is with the trap
  *         flag, its pages open for that moment.
  *
- * watch_lock() is held from the first hlt to the end, asynchronous signals are blocked
+ * watch_lock() is held from then on to the end, asynchronous signals are blocked
  * as long. An instruction that faults in the slot (its source, a page truncated
  * meanwhile, a floating-point exception) is told to the program as if it had faulted
  * in its own place; the store may have to be made again then.
@@ -58,7 +59,7 @@ enum phase { PHASE_FREE, PHASE_ENTER, PHASE_REPLAY, PHASE_STEP };
 struct slot {
 	enum phase phase;
 	uint32_t end;			/* offset of the second hlt in the code */
-	uint64_t rsp;			/* the program's; the code stores it */
+	uint64_t rsp;			/* the program's; the code loads and stores it */
 	uint64_t stack;			/* the code loads it */
 	uint8_t *code;
 	uint8_t stub[WATCH_INSN_MAX + 1];	/* what is at CODE_RUN now */
@@ -82,6 +83,7 @@ struct wthread {
 	size_t bytes;
 	struct slot slot[SLOTS];
 	struct slot *step;		/* in PHASE_STEP */
+	bool upcalls;			/* signals blocked in the callback stay so */
 	unsigned int turn;
 };
 
@@ -194,75 +196,6 @@ static struct slot *slot_of(struct wthread *t, uint64_t rip)
 	return at < SLOTS * SLOT_CODE ? &t->slot[at / SLOT_CODE] : NULL;
 }
 
-static bool take_trap(struct codewp_trap *trap)
-{
-	uint64_t page = trap->voff >> PAGE_SHIFT, saved;
-	struct watched *w;
-	struct wthread *t;
-	struct slot *s;
-
-	/*
-	 * Without a signal handler around us (an upcall) this lasts until the store
-	 * is done; with one, until it returns.
-	 */
-	sigs_set(SIGS_ASYNC, &saved);
-	if (watch_locked_by_me()) {
-		/* Of the watcher's own callback, or of a step that crosses a page. */
-		w = watched_find(trap->view);
-		if (w && watched_page(w, page)) {
-			watched_open(w, page);
-			sigs_set(saved, NULL);
-			return true;
-		}
-		sigs_set(saved, NULL);
-		return false;
-	}
-	watch_lock();
-	w = watched_find(trap->view);
-	if (!w || !watched_page(w, page)) {
-		watch_unlock(false);
-		sigs_set(saved, NULL);
-		return false;
-	}
-	t = self ?: thread_new();
-	if (!t) {
-		/* The store goes through; it is found by the next that can compare. */
-		watched_open(w, page);
-		watch_unlock(false);
-		sigs_set(saved, NULL);
-		return true;
-	}
-	watch_unlock(false);
-
-	s = slot_new(t);
-	s->phase = PHASE_ENTER;
-	s->regs = *trap->regs;
-	s->view = trap->view;
-	s->addr = trap->addr;
-	s->voff = trap->voff;
-	s->mask = saved;
-	/* The program's own stack may be on a watched page. */
-	trap->regs->r[W_RSP] = s->stack;
-	trap->regs->rip = (uintptr_t)s->code + CODE_ENTER;
-	trap->regs->rflags &= ~FLAG_TF;
-	return true;
-}
-
-/**
- * codewp_watch_trap() - first in the callback of every registered thread
- * @trap: the trap
- *
- * Return: true if the page is watched: the callback returns at once.
- */
-bool codewp_watch_trap(struct codewp_trap *trap)
-{
-	int err = errno;
-	bool taken_over = trap->view && take_trap(trap);
-
-	errno = err;
-	return taken_over;
-}
-
 /* ---- what the store is ------------------------------------------------------------- */
 
 /* From anywhere in memory, also where nothing is. */
@@ -330,7 +263,8 @@ static bool decode(struct slot *s, const ucontext_t *uc)
 	size_t n = fetch(bytes, s->regs.rip);
 
 	segments(cpu.seg, bytes, n);
-	cpu.xsave = vector_state(uc, legacy);
+	if (uc)
+		cpu.xsave = vector_state(uc, legacy);
 	if (insn_store(&s->insn, &cpu, bytes, n))
 		return false;
 	insn_hull(&s->insn, &start, &end);
@@ -441,7 +375,11 @@ static uint8_t *put_rel(uint8_t *p, const uint8_t *op, const void *target)
 	return p + 7;
 }
 
-/* Behind the instruction: its %rsp kept, that of the slot, hlt. False: no memory. */
+/*
+ * The program's %rsp, the instruction, the slot's %rsp again, hlt. (An upcall returns
+ * by way of the stack, and the signal of the hlt goes there: the program's own may be
+ * on a watched page.) False: no memory.
+ */
 static bool write_stub(struct slot *s, const uint8_t *insn, size_t n)
 {
 	static const uint8_t keep[3] = { 0x48, 0x89, 0x25 };	/* mov %rsp, (%rip) */
@@ -453,6 +391,7 @@ static bool write_stub(struct slot *s, const uint8_t *insn, size_t n)
 		return true;
 	if (mprotect(page, CODEWP_PAGE_SIZE, PROT_READ | PROT_WRITE))
 		return false;
+	p = put_rel(p, load, &s->rsp);
 	memcpy(p, insn, n);
 	p += n;
 	p = put_rel(p, keep, &s->rsp);
@@ -477,6 +416,8 @@ static bool prepare_replay(struct slot *s, struct codewp_regs *regs)
 	*regs = s->regs;
 	regs->rflags &= ~FLAG_TF;
 	regs->rip = (uintptr_t)s->code + CODE_RUN;
+	s->rsp = regs->r[W_RSP];
+	regs->r[W_RSP] = s->stack;
 	switch (in->kind) {
 	case STORE_VSIB:
 		if (!wide)
@@ -562,6 +503,100 @@ static void put_right(struct slot *s, struct codewp_regs *regs, bool done)
 	regs->rflags |= s->regs.rflags & FLAG_TF;
 }
 
+/* ---- the trap ----------------------------------------------------------------------------- */
+
+/*
+ * In an upcall what enter() does can be done at once, and the lock kept, unless the
+ * vector state is wanted, or a callback would have to run on the upcall's stack.
+ */
+static bool begin_here(struct watched *w, struct slot *s, struct codewp_regs *regs)
+{
+	uint64_t start, end, to_view = s->voff - s->addr;
+	struct codewp_regs replay;
+
+	if (!decode(s, NULL))
+		return false;
+	insn_hull(&s->insn, &start, &end);
+	s->delta = (uintptr_t)w->alias + to_view;
+	if (!watched_settled(w, start + to_view, end + to_view) ||
+	    !movable(w, s, start, end) || !prepare_replay(s, &replay))
+		return false;
+	s->resume_mask = s->mask;
+	s->phase = PHASE_REPLAY;
+	*regs = replay;
+	return true;
+}
+
+static bool take_trap(struct codewp_trap *trap)
+{
+	uint64_t page = trap->voff >> PAGE_SHIFT, saved;
+	struct watched *w;
+	struct wthread *t;
+	struct slot *s;
+
+	/*
+	 * Without a signal handler around us (an upcall) this lasts until the store
+	 * is done; with one, until it returns. enter() sees which.
+	 */
+	sigs_set(SIGS_ASYNC, &saved);
+	if (watch_locked_by_me()) {
+		/* Of the watcher's own callback, or of a step that crosses a page. */
+		w = watched_find(trap->view);
+		if (w && watched_page(w, page)) {
+			watched_open(w, page);
+			sigs_set(saved, NULL);
+			return true;
+		}
+		sigs_set(saved, NULL);
+		return false;
+	}
+	watch_lock();
+	w = watched_find(trap->view);
+	if (!w || !watched_page(w, page)) {
+		watch_unlock(false);
+		sigs_set(saved, NULL);
+		return false;
+	}
+	t = self ?: thread_new();
+	if (!t) {
+		/* The store goes through; it is found by the next that can compare. */
+		watched_open(w, page);
+		watch_unlock(false);
+		sigs_set(saved, NULL);
+		return true;
+	}
+	s = slot_new(t);
+	s->regs = *trap->regs;
+	s->view = trap->view;
+	s->addr = trap->addr;
+	s->voff = trap->voff;
+	s->mask = saved;
+	if (t->upcalls && begin_here(w, s, trap->regs))
+		return true;
+	watch_unlock(false);
+	s->phase = PHASE_ENTER;
+	/* The program's own stack may be on a watched page. */
+	trap->regs->r[W_RSP] = s->stack;
+	trap->regs->rip = (uintptr_t)s->code + CODE_ENTER;
+	trap->regs->rflags &= ~FLAG_TF;
+	return true;
+}
+
+/**
+ * codewp_watch_trap() - first in the callback of every registered thread
+ * @trap: the trap
+ *
+ * Return: true if the page is watched: the callback returns at once.
+ */
+bool codewp_watch_trap(struct codewp_trap *trap)
+{
+	int err = errno;
+	bool taken_over = trap->view && take_trap(trap);
+
+	errno = err;
+	return taken_over;
+}
+
 /* ---- the phases ----------------------------------------------------------------------------- */
 
 static void leave(struct wthread *t, struct slot *s, ucontext_t *uc, bool sweep)
@@ -582,7 +617,8 @@ static void enter(struct wthread *t, struct slot *s, ucontext_t *uc)
 	bool known;
 
 	s->resume_mask = mask_get(uc);
-	if (s->resume_mask == SIGS_ASYNC)
+	t->upcalls = s->resume_mask == SIGS_ASYNC;
+	if (t->upcalls)
 		s->resume_mask = s->mask;
 	mask_put(uc, SIGS_ASYNC);
 

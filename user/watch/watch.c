@@ -293,6 +293,15 @@ void watched_settle(struct watched *w, uint64_t start, uint64_t end)
 	watched_compare(w, start, end, &nobody);
 }
 
+/* Nothing to tell first. */
+bool watched_settled(struct watched *w, uint64_t start, uint64_t end)
+{
+	for (const struct codewp_watch *c = w->list; c; c = c->next)
+		if (overlaps(c, start, end) && memcmp(c->copy, w->alias + c->voff, c->len))
+			return false;
+	return true;
+}
+
 void watched_tell(struct watched *w, const struct write *wr)
 {
 	uint64_t start = UINT64_MAX, end = 0, first, last;

@@ -89,6 +89,7 @@ struct wpage *watched_page(struct watched *w, uint64_t page);	/* NULL: not watch
 
 /* Before a store to [start, end): what has changed unseen is told first. */
 void watched_settle(struct watched *w, uint64_t start, uint64_t end);
+bool watched_settled(struct watched *w, uint64_t start, uint64_t end);
 /* After a store: tell the watches that overlap. */
 void watched_tell(struct watched *w, const struct write *wr);
 /* Compare [start, end) and tell what differs. Returns hits. */
