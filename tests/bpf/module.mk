@@ -17,7 +17,9 @@ $(TB)/fake/codewp-%: $(BUILD)/bin/codewp-%
 	$(Q)cp $< $@
 
 $(TB)/usdt_counts: | $(TB_FAKE)
-$(TB)/tools_args $(TB)/kernel_counts: | $(addprefix $(BUILD)/bin/,codewp codewp-stat codewp-top codewp-doctor)
+$(TB)/tools_args $(TB)/kernel_counts: | $(addprefix $(BUILD)/bin/,codewp codewp-stat codewp-top codewp-doctor codewp-guest)
+
+$(TB)/guest_watch: $(BUILD)/lib/libcodewp.a | $(BUILD)/bin/codewp-guest
 
 $(TB)/agree: | $(BUILD)/bin/codewp-run $(BUILD)/bin/codewp-stat $(BUILD)/tests/demo.d/patch
 
@@ -27,4 +29,4 @@ $(TB)/%: $(BUILD)/obj/tests/bpf/%.o $(TB_UTIL)
 	$(Q)$(CC) $(CFLAGS) -o $@ $^ -pthread
 
 TESTS_HOST += $(addprefix $(TB)/,usdt_counts tools_args agree)
-TESTS_VM += $(addprefix $(TB)/,usdt_counts tools_args kernel_counts agree)
+TESTS_VM += $(addprefix $(TB)/,usdt_counts tools_args kernel_counts agree guest_watch)

@@ -38,6 +38,7 @@ TEST(front)
 	help(RUN(codewp, "stat", "--help"), "Usage: codewp stat");
 	help(RUN(codewp, "top", "-h"), "Usage: codewp top");
 	help(RUN(codewp, "doctor", "--help"), "Usage: codewp doctor");
+	help(RUN(codewp, "guest", "--help"), "Usage: codewp guest");
 	s = RUN(codewp, "--version");
 	ASSERT_EQ(s.status, 0);
 	ASSERT(!strncmp(s.out, "codewp 0.", 9));
@@ -96,6 +97,26 @@ TEST(top_args)
 	wrong(RUN(top, "-s", "colour"), 2, "no column 'colour'");
 	wrong(RUN(top, "-p", "2147483646"), 125, "process 2147483646: No such process");
 	wrong(RUN(top, "--nonsense"), 2, "unrecognized option");
+}
+
+TEST(guest_args)
+{
+	const char *guest = BIN("codewp-guest");
+
+	wrong(RUN(guest), 2, "say which process");
+	wrong(RUN(guest, "-A"), 2, "say which process");
+	wrong(RUN(guest, "-p", "1"), 2, "say what to watch");
+	wrong(RUN(guest, "-p", "1", "-A", "-a", "0-1"), 2, "say what to watch");
+	wrong(RUN(guest, "-p", "1", "-a", "x"), 2, "'x' is not START-END");
+	wrong(RUN(guest, "-p", "1", "-a", "-5"), 2, "'-5' is not START-END");
+	wrong(RUN(guest, "-p", "1", "-a", "0x1000-"), 2, "'0x1000-' is not START-END");
+	wrong(RUN(guest, "-p", "1", "-a", "1-2-3"), 2, "'1-2-3' is not START-END");
+	wrong(RUN(guest, "-p", "1", "-a", "0x2000-0x2000"), 2, "ends before it begins");
+	wrong(RUN(guest, "-p", "1", "-a", "0x10000000000000000"), 2, "is not START-END");
+	wrong(RUN(guest, "-p", "1", "-A", "-c", "0"), 2, "--count: 0 is not in");
+	wrong(RUN(guest, "-p", "1", "-A", "-i", "-1"), 2, "--interval: -1 is not in");
+	wrong(RUN(guest, "-p", "1", "-A", "more"), 2, "no argument 'more'");
+	wrong(RUN(guest, "-p", "4194304", "-A"), 125, "No such process");
 }
 
 TEST(doctor_args)
