@@ -303,6 +303,26 @@ TEST(missing_library)
 	both_the_same(argv);
 }
 
+/* What ASan's leak check says, which traces its own process: as documented. */
+TEST_LONG(leak_check_cannot_trace, 60)
+{
+	char path[PATH_SIZE], *argv[] = { path, "good", NULL };
+	struct result n, t;
+
+	snprintf(path, sizeof(path), "%s/app_sanitized-asan", tt.guests);
+	if (access(path, X_OK))
+		SKIP("no libasan here");
+	setenv("ASAN_OPTIONS", "detect_leaks=1", 1);
+	run(argv, NULL, 20, &n);
+	if (n.status)
+		SKIP("natively it cannot, either: %.200s", n.err);
+	run(translated(argv, NULL), NULL, 40, &t);
+	ASSERT_EQ(t.status, 1);
+	ASSERT(strstr(t.err, "LeakSanitizer has encountered a fatal error"));
+	setenv("ASAN_OPTIONS", "detect_leaks=0", 1);
+	both_the_same(argv);
+}
+
 /* --- too little of what is open ---------------------------------------------------- */
 
 /* One descriptor of the first three closed at the start. */

@@ -184,9 +184,15 @@ int mem_promote_around(const struct region *r, uint64_t gva)
 /*
  * Does the kernel let it happen? What is armed, and what is behind the end of a
  * file, is not populated; before Linux 5.14 nothing is.
+ *
+ * But where a system call may write to an armed page, this is one: it would open the
+ * page, and the store that is tried again would not trap. There a view's page that
+ * can be read and has a writable mapping can be written, or traps.
  */
-static bool can_populate(uint64_t addr, bool write)
+static bool can_populate(const struct region *r, uint64_t addr, bool write)
 {
+	if (r->mv && codewp_backend_info(the_ctx)->can & CODEWP_CAN_KERNEL_WRITES)
+		write = false;
 	return !raw_syscall(SYS_madvise, addr & -PAGE, PAGE,
 			    write ? MADV_POPULATE_WRITE : MADV_POPULATE_READ, 0, 0, 0);
 }
@@ -207,7 +213,7 @@ enum mem_access mem_fault_again(uint64_t addr, bool write)
 	/* Below a stack there is less than its region says. */
 	if (r && r->kind != R_STACK &&
 	    r->prot & (write ? PROT_WRITE : PROT_READ | PROT_WRITE | PROT_EXEC))
-		access = can_populate(addr, write) ? MEM_WORKS : MEM_UNCLEAR;
+		access = can_populate(r, addr, write) ? MEM_WORKS : MEM_UNCLEAR;
 	if (!mine)
 		rt_unlock();
 	return access;
