@@ -24,7 +24,7 @@ $(KVM_TESTS): $(BUILD)/tests/kvm/%: $(BUILD)/obj/tests/kvm/%.o $(KVM_PIECES) $(T
 # These run a tool, where there is one.
 $(BUILD)/obj/tests/kvm/who.o $(BUILD)/obj/tests/kvm/watch.o: CFLAGS += -Itests/bpf
 $(BUILD)/tests/kvm/who $(BUILD)/tests/kvm/watch: $(BUILD)/obj/tests/bpf/tool_util.o | \
-	$(BUILD)/bin/codewp-who $(BUILD)/bin/codewp-vm
+	$(addprefix $(BUILD)/bin/,codewp-who codewp-vm codewp-stat)
 
 KVM_IMAGE_LD = $(CC) -static -no-pie -nostdlib -Wl,--build-id=none -Wl,-z,norelro \
 	       -Wl,-z,noexecstack

@@ -222,6 +222,41 @@ TEST_LONG(others_do_not_count, 120)
 	vmm_destroy(vm);
 }
 
+/* codewp stat tells guests' writes from others', by page and in sum. */
+TEST_LONG(stat_counts_them, 120)
+{
+	struct vmm *vm = make(1, watch_two, watch_two_end);
+	struct vmm_watch *watch;
+	const char *file = strdup(temp_name("stat"));
+	char pid[16], *s;
+	pid_t child;
+	int st, i;
+
+	snprintf(pid, sizeof(pid), "%d", getpid());
+	child = SPAWN(beside("../../bin/codewp-stat"), "-x", "-i", "0.05", "-o", file, "-p", pid);
+	for (i = 0; i < 6000 && !strstr(s = slurp(file), "missed "); i++) {
+		free(s);
+		usleep(10000);
+	}
+	ASSERT_LT(i, 6000);
+	/* One write that goes through, and two stops. */
+	ASSERT_EQ(codewp_arm(vmm_view(vm), A + 0x3000, PAGE, CODEWP_OPEN, NULL), 0);
+	ASSERT_EQ(vmm_watch(vm, A + 0x2007, 1, no_watch, NULL, &watch), 0);
+	((volatile char *)vmm_ram(vm))[A + 0x2ff0] = 1;
+	ASSERT_EQ(vmm_drain(vm), 1);
+	run_guest(vm);
+	ASSERT_OK(kill(child, SIGINT));
+	ASSERT_EQ(waitpid(child, &st, 0), child);
+	s = slurp(file);
+	unlink(file);
+	ASSERT_EQ(named(s, "", "traps_guest"), 1);
+	ASSERT_EQ(named(s, "", "traps_stop"), 2);
+	ASSERT_EQ(named(s, "", "traps_ring"), 1);
+	ASSERT_EQ(named(s, "", "traps"), 4);
+	ASSERT_EQ(named(s, "", "missed"), 0);
+	vmm_destroy(vm);
+}
+
 int main(int argc, char **argv)
 {
 	return test_main(argc, argv);

@@ -153,8 +153,8 @@ static void check_kvm(const char *tracefs)
 	fclose(f);
 	if (!field_at(format, "vcpu_id", 8, 4) || !field_at(format, "guest_rip", 16, 8) ||
 	    !field_at(format, "fault_address", 24, 8))
-		tool_die(EXIT_TOOL, "%s has other fields than this tool knows: this kernel's KVM is "
-			 "of another version", path);
+		tool_die(EXIT_TOOL, "%s has other fields than this tool knows: this kernel's "
+			 "KVM is of another version", path);
 }
 
 static int quiet(enum libbpf_print_level level, const char *fmt, va_list ap)
@@ -329,8 +329,8 @@ static void report(FILE *f, const struct who_bpf *s)
 		tool_warn("%llu writes without their instruction: the kernel skipped KVM's "
 			  "tracepoint", t.unknown);
 	if (t.full)
-		tool_warn("%llu writes are in the totals, but in no row: the table was full (--room "
-			  "makes it larger)", t.full);
+		tool_warn("%llu writes are in the totals, but in no row: the table was full "
+			  "(--room makes it larger)", t.full);
 	if (t.failed)
 		tool_warn("%llu writes are in the totals, but in no row: the table was busy",
 			  t.failed);

@@ -151,7 +151,7 @@ static void add_lanes(struct insn_store *in, const uint8_t *sign, unsigned int e
 			add_range(in, in->ea + i * element, element);
 }
 
-/* ---- xsave ---------------------------------------------------------------- */
+/* ---- xsave --------------------------------------------------------------- */
 
 static uint64_t xcr0_here(void)
 {
@@ -194,7 +194,7 @@ static void xsave_ranges(struct insn_store *in, const struct insn_cpu *cpu, bool
 	}
 }
 
-/* ---- kinds ---------------------------------------------------------------- */
+/* ---- kinds --------------------------------------------------------------- */
 
 static uint64_t operand_address(const struct insn_store *in, const struct insn_cpu *cpu,
 				const ZydisDecodedOperand *op)

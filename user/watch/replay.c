@@ -134,7 +134,7 @@ static void mask_put(ucontext_t *uc, uint64_t m)
 	memcpy(&uc->uc_sigmask, &m, sizeof(m));
 }
 
-/* ---- threads and slots --------------------------------------------------------- */
+/* ---- threads and slots --------------------------------------------------- */
 
 static void thread_free(void *p)
 {
@@ -196,7 +196,7 @@ static struct slot *slot_of(struct wthread *t, uint64_t rip)
 	return at < SLOTS * SLOT_CODE ? &t->slot[at / SLOT_CODE] : NULL;
 }
 
-/* ---- what the store is ------------------------------------------------------------- */
+/* ---- what the store is --------------------------------------------------- */
 
 /* From anywhere in memory, also where nothing is. */
 static size_t read_safely(void *to, uint64_t from, size_t n)
@@ -277,7 +277,7 @@ static bool decode(struct slot *s, const ucontext_t *uc)
 	return s->insn.nr && s->addr >= start && s->addr < end;
 }
 
-/* ---- may it be moved? ------------------------------------------------------------------ */
+/* ---- may it be moved? ---------------------------------------------------- */
 
 static bool hex(const char **p, uint64_t *v)
 {
@@ -364,7 +364,7 @@ static bool movable(struct watched *w, const struct slot *s, uint64_t start, uin
 	return true;
 }
 
-/* ---- the code in the slot ------------------------------------------------------------------ */
+/* ---- the code in the slot ------------------------------------------------ */
 
 static uint8_t *put_rel(uint8_t *p, const uint8_t *op, const void *target)
 {
@@ -503,7 +503,7 @@ static void put_right(struct slot *s, struct codewp_regs *regs, bool done)
 	regs->rflags |= s->regs.rflags & FLAG_TF;
 }
 
-/* ---- the trap ----------------------------------------------------------------------------- */
+/* ---- the trap ------------------------------------------------------------ */
 
 /*
  * In an upcall what enter() does can be done at once, and the lock kept, unless the
@@ -597,7 +597,7 @@ bool codewp_watch_trap(struct codewp_trap *trap)
 	return taken_over;
 }
 
-/* ---- the phases ----------------------------------------------------------------------------- */
+/* ---- the phases ---------------------------------------------------------- */
 
 static void leave(struct wthread *t, struct slot *s, ucontext_t *uc, bool sweep)
 {
@@ -806,7 +806,7 @@ bool codewp_watch_signal(int sig, void *siginfo, void *ucontext)
 	return ours;
 }
 
-/* ---- the signals -------------------------------------------------------------------------------- */
+/* ---- the signals --------------------------------------------------------- */
 
 /* Not ours: as if we were not there. */
 static void pass_on(struct sigaction *prev, int sig, siginfo_t *info, ucontext_t *uc)

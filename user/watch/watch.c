@@ -16,7 +16,7 @@
 
 static struct watched *views;
 
-/* ---- the lock -------------------------------------------------------------- */
+/* ---- the lock ------------------------------------------------------------ */
 
 static struct {
 	uint32_t word;			/* 0 free, 1 taken, 2 somebody waits */
@@ -126,7 +126,7 @@ static int fork_once(void)
 	return err;
 }
 
-/* ---- views and pages -------------------------------------------------------- */
+/* ---- views and pages ----------------------------------------------------- */
 
 struct watched *watched_find(const struct codewp_view *view)
 {
@@ -216,7 +216,7 @@ void watched_sweep(const struct write *wr)
 	}
 }
 
-/* ---- telling ------------------------------------------------------------------ */
+/* ---- telling ------------------------------------------------------------- */
 
 static bool overlaps(const struct codewp_watch *c, uint64_t start, uint64_t end)
 {
@@ -327,7 +327,7 @@ void watched_tell(struct watched *w, const struct write *wr)
 	}
 }
 
-/* ---- the public calls ----------------------------------------------------------- */
+/* ---- the public calls ---------------------------------------------------- */
 
 static int opts_copy(struct codewp_watch_opts *dst, const struct codewp_watch_opts *opts)
 {
