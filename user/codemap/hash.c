@@ -13,7 +13,9 @@
 
 #include "internal.h"
 
-#define FIRST_BITS 10
+/* Each table is four times the one before: moving the TBs stays a small part. */
+#define FIRST_BITS 12
+#define MORE_BITS 2
 
 static uint64_t hash_of(uint64_t pc, uint64_t flags)
 {
@@ -196,7 +198,7 @@ void cm_hash_grow(struct codemap *map)
 	if (__atomic_load_n(&map->tbs, __ATOMIC_RELAXED) >> old->bits == 0)
 		return;
 	/* Not having the memory is no error: the buckets get longer. */
-	grown = new_table(old->bits + 1);
+	grown = new_table(old->bits + MORE_BITS);
 	if (!grown)
 		return;
 	if (cm_trylock(&map->grow_lock, CM_GROW, 0)) {

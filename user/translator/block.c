@@ -517,7 +517,7 @@ void block_insn(struct block *b, const struct insn *in)
 
 	switch (in->kind) {
 	case INSN_COPY:
-		emit_bytes(e, in->bytes, in->len);
+		emit_insn(e, in->bytes, in->len);
 		return;
 	case INSN_RIPREL:
 		insn_riprel(b, in, m);

@@ -84,8 +84,10 @@ struct emit cache_begin(size_t need)
 {
 	struct emit e = { code_next, code_end, false };
 
-	if (flushing || (size_t)(code_end - code_next) < need || nr_ranges == max_ranges)
+	if (flushing || (size_t)(code_end - code_next) < need || nr_ranges == max_ranges) {
+		e.end = e.p;
 		e.full = true;
+	}
 	return e;
 }
 

@@ -75,7 +75,7 @@ void decode_init(void);
 
 /**
  * scan() - the same for the instructions that are almost all of a program
- * @bytes: as above, and INSN_MAX of them can be read, whatever they are
+ * @bytes: as above; INSN_MAX + 1 can be read here and for emit_insn(), whatever they are
  * @n: how many are the guest's
  * @pc: its guest address
  * @in: out, when it returns true: COPY, JCC, JMP, CALL or RET, and no more than

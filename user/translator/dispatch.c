@@ -267,11 +267,14 @@ static struct tb *find_or_make(struct cpu *cpu)
 {
 	struct tb *from = cpu->last_tb, *tb;
 
-	cache_enter(cpu);
-	tb = (struct tb *)codemap_lookup(the_map, cpu->regs.rip, 0);
-	if (tb && !from)
-		return tb;
-	cache_leave(cpu);
+	/* Whoever comes from a jump has looked already, and has an edge to make. */
+	if (!from) {
+		cache_enter(cpu);
+		tb = (struct tb *)codemap_lookup(the_map, cpu->regs.rip, 0);
+		if (tb)
+			return tb;
+		cache_leave(cpu);
+	}
 	rt_lock();
 	tb = (struct tb *)codemap_lookup(the_map, cpu->regs.rip, 0);
 	if (!tb)
@@ -363,7 +366,8 @@ enum cpu_exit core_run(struct cpu *cpu)
 		struct tb *tb;
 
 		/* Pairs with whoever queues a signal and then sets stop. */
-		if (__atomic_exchange_n(&cpu->stop, 0, __ATOMIC_ACQ_REL))
+		if (__atomic_load_n(&cpu->stop, __ATOMIC_RELAXED) &&
+		    __atomic_exchange_n(&cpu->stop, 0, __ATOMIC_ACQ_REL))
 			cpu->last_tb = NULL;
 		if (cpu->sig_pending) {
 			cpu->exit = CPU_STOP;

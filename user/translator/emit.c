@@ -9,37 +9,42 @@
 void emit_bytes(struct emit *e, const void *bytes, size_t n)
 {
 	const uint8_t *b = bytes;
+	uint8_t *p = emit_room(e, n);
 	size_t i;
 
-	if (e->full || (size_t)(e->end - e->p) < n) {
-		e->full = true;
+	if (!p)
+		return;
+	for (i = 0; i < n; i++)
+		p[i] = b[i];
+}
+
+void emit_insn(struct emit *e, const uint8_t *bytes, size_t n)
+{
+	uint64_t half;
+
+	/* What is written behind it comes to nothing: there is more to come. */
+	if (e->end - e->p < INSN_MAX + 1) {
+		emit_bytes(e, bytes, n);
 		return;
 	}
-	for (i = 0; i < n; i++)
-		*e->p++ = b[i];
-}
-
-void emit_u8(struct emit *e, uint8_t v)
-{
-	emit_bytes(e, &v, 1);
-}
-
-void emit_u32(struct emit *e, uint32_t v)
-{
-	emit_bytes(e, &v, 4);
-}
-
-void emit_u64(struct emit *e, uint64_t v)
-{
-	emit_bytes(e, &v, 8);
+	__builtin_memcpy(&half, bytes, 8);
+	__builtin_memcpy(e->p, &half, 8);
+	__builtin_memcpy(&half, bytes + 8, 8);
+	__builtin_memcpy(e->p + 8, &half, 8);
+	e->p += n;
 }
 
 static void gs_mov(struct emit *e, uint8_t opcode, int reg, uint32_t off)
 {
-	uint8_t b[] = { 0x65, 0x48 | (reg >> 3) << 2, opcode, 0x04 | (reg & 7) << 3, 0x25 };
+	uint32_t head = 0x65 | (0x48 | (reg >> 3) << 2) << 8 | opcode << 16 |
+			(0x04U | (reg & 7) << 3) << 24;
+	uint8_t *p = emit_room(e, 9);
 
-	emit_bytes(e, b, sizeof(b));
-	emit_u32(e, off);
+	if (!p)
+		return;
+	__builtin_memcpy(p, &head, 4);
+	p[4] = 0x25;
+	__builtin_memcpy(p + 5, &off, 4);
 }
 
 void emit_gs_store(struct emit *e, int reg, uint32_t off)
@@ -87,10 +92,8 @@ void emit_lea_sum(struct emit *e, int reg, int base, int index)
 void emit_rel32(uint8_t *at, const void *target)
 {
 	int32_t rel = (const uint8_t *)target - (at + 4);
-	size_t i;
 
-	for (i = 0; i < 4; i++)
-		at[i] = (uint32_t)rel >> (8 * i);
+	__builtin_memcpy(at, &rel, 4);
 }
 
 uint8_t *emit_jmp(struct emit *e, const void *target)
@@ -107,10 +110,11 @@ uint8_t *emit_jmp(struct emit *e, const void *target)
 
 uint8_t *emit_lea_rip(struct emit *e, int reg, const void *target)
 {
-	uint8_t b[] = { 0x48 | (reg >> 3) << 2, 0x8d, 0x05 | (reg & 7) << 3 };
 	uint8_t *at;
 
-	emit_bytes(e, b, sizeof(b));
+	emit_u8(e, 0x48 | (reg >> 3) << 2);
+	emit_u8(e, 0x8d);
+	emit_u8(e, 0x05 | (reg & 7) << 3);
 	at = e->p;
 	emit_u32(e, 0);
 	if (!e->full && target)

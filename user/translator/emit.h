@@ -18,14 +18,51 @@
 enum { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI };
 
 struct emit {
-	uint8_t *p, *end;
+	uint8_t *p, *end;	/* no room is left once it is full */
 	bool full;
 };
 
+/* Room for n bytes, or NULL. */
+static inline uint8_t *emit_room(struct emit *e, size_t n)
+{
+	uint8_t *p = e->p;
+
+	if ((size_t)(e->end - p) < n) {
+		e->end = p;
+		e->full = true;
+		return NULL;
+	}
+	e->p = p + n;
+	return p;
+}
+
 void emit_bytes(struct emit *e, const void *bytes, size_t n);
-void emit_u8(struct emit *e, uint8_t v);
-void emit_u32(struct emit *e, uint32_t v);
-void emit_u64(struct emit *e, uint64_t v);
+/* A whole instruction: INSN_MAX + 1 bytes can be read, whatever they are. */
+void emit_insn(struct emit *e, const uint8_t *bytes, size_t n);
+
+static inline void emit_u8(struct emit *e, uint8_t v)
+{
+	uint8_t *p = emit_room(e, 1);
+
+	if (p)
+		*p = v;
+}
+
+static inline void emit_u32(struct emit *e, uint32_t v)
+{
+	uint8_t *p = emit_room(e, 4);
+
+	if (p)
+		__builtin_memcpy(p, &v, 4);
+}
+
+static inline void emit_u64(struct emit *e, uint64_t v)
+{
+	uint8_t *p = emit_room(e, 8);
+
+	if (p)
+		__builtin_memcpy(p, &v, 8);
+}
 
 /* mov %reg, %gs:off and back; all 64 bits */
 void emit_gs_store(struct emit *e, int reg, uint32_t off);

@@ -17,7 +17,7 @@
 #include "debug.h"
 #include "probes.h"
 
-#define FETCH 1024	/* source bytes taken at a time, at most to the page's end */
+#define FETCH 256	/* source bytes taken at a time, at most to the page's end */
 
 /* No instruction at pc: what the guest gets instead. */
 static struct tb *fetch_fault(struct cpu *cpu, uint64_t pc, uint64_t addr,
