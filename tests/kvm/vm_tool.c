@@ -186,17 +186,15 @@ TEST_LONG(bad_images, 30)
 	file("/tmp/i", zero, sizeof(zero));
 	wrong("/tmp/i", 125, "room from 0x1000 to 0x10000");
 	wrong("-l -r 1M /tmp/i", 125, "--ram");
-	/* Zeroes are code: add %al, (%bx,%si), until the end of the segment and on. */
-	wrong("-t 2 -f exits /tmp/i0 ", 125, "No such file");
 	/* hlt */
 	file("/tmp/i", "\xf4", 1);
 	ASSERT_EQ(tool("/tmp/i"), 0);
 	/* lidt of nothing, then int3: triple fault */
 	file("/tmp/i", "\x0f\x01\x1e\x00\x80\xcc", 6);
-	wrong("/tmp/i", 125, "vCPU 0 at rip 0x1005: ");
-	/* mov %al, (0xfffff000), in long mode: nothing is there */
+	wrong("/tmp/i", 125, "vCPU 0: triple fault");
+	/* mov %al, (%rax), in long mode, where no RAM is */
 	file("/tmp/i", "\xb8\x00\xf0\xff\xbf\x88\x00", 7);
-	wrong("-l /tmp/i", 125, "wrote guest-physical 0xbffff000");
+	wrong("-l /tmp/i", 125, "wrote guest-physical 0xbffff000, where no RAM is");
 	/* jmp to itself */
 	file("/tmp/i", "\xeb\xfe", 2);
 	wrong("-t 1 /tmp/i", 124, "seconds were up");

@@ -55,20 +55,22 @@ static void finish(struct vmm *vm, int status)
 __attribute__((format(printf, 3, 4)))
 static void fail(struct vmm_vcpu *vcpu, int err, const char *fmt, ...)
 {
-	struct kvm_regs r = { };
+	/* AMD's leave nothing of a vCPU that shut down; KVM has reset it. */
+	bool known = vcpu->run->exit_reason != KVM_EXIT_SHUTDOWN;
 	struct vmm *vm = vcpu->vm;
-	char what[160];
+	struct kvm_regs r;
+	char what[160], at[40] = "";
 	va_list ap;
 
 	va_start(ap, fmt);
 	vsnprintf(what, sizeof(what), fmt, ap);
 	va_end(ap);
-	vmm_get_regs(vcpu, &r);
+	if (known && !vmm_get_regs(vcpu, &r))
+		snprintf(at, sizeof(at), " at rip %#llx", (unsigned long long)r.rip);
 	pthread_mutex_lock(&vm->lock);
 	if (!vm->done && !vm->err) {
 		vm->err = err;
-		snprintf(vm->why, sizeof(vm->why), "vCPU %u at rip %#llx: %s", vcpu->id,
-			 (unsigned long long)r.rip, what);
+		snprintf(vm->why, sizeof(vm->why), "vCPU %u%s: %s", vcpu->id, at, what);
 	}
 	pthread_mutex_unlock(&vm->lock);
 	vmm_end(vm);
@@ -234,7 +236,7 @@ static bool handle(struct vmm_vcpu *vcpu, const struct vmm_exit *e)
 		     e->write ? "wrote" : "read", (unsigned long long)e->gpa);
 		return false;
 	case VMM_EXIT_SHUTDOWN:
-		fail(vcpu, -ENOEXEC, "triple fault");
+		fail(vcpu, -ENOEXEC, "triple fault: an exception in an exception");
 		return false;
 	case VMM_EXIT_OTHER:
 		break;
