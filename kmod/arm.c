@@ -223,7 +223,7 @@ long codewp_arm(struct codewp_view *view, struct codewp_arm *arg)
 	ret = codewp_view_range(view, arg->offset, arg->length);
 	if (ret)
 		return ret;
-	if (arg->flags == CODEWP_ARM_STOP) {
+	if (unlikely(mode & CODEWP_PAGE_STOP)) {
 		ret = codewp_guest_hold(view);
 		if (ret)
 			return ret;

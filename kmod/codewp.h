@@ -255,8 +255,9 @@ struct codewp_thread {
  * @regs: the user-mode registers at the store; NULL if the kernel writes
  * @thread: current's registration, or NULL
  * @told: an upcall or signal has been given to current already
- * @keep: the write must not go through: the page stays armed
- * @stop: and it is a guest's, which KVM is to be refused
+ * @refuse: the write must not go through, the page stays armed: what page_mkwrite
+ *          is to return. VM_FAULT_NOPAGE: current has been redirected;
+ *          VM_FAULT_SIGBUS: KVM gets no page for its guest. 0: it goes through.
  * @through: the view whose mapping was written; NULL: no mapping was
  * @guest: whose store it is, if a guest's
  */
@@ -267,8 +268,7 @@ struct codewp_trap {
 	struct pt_regs *regs;
 	struct codewp_thread *thread;
 	bool told;
-	bool keep;
-	bool stop;
+	vm_fault_t refuse;
 	struct codewp_view *through;
 	struct codewp_guest guest;
 };

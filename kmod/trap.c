@@ -119,6 +119,44 @@ static void trace_trap(const struct codewp_view *view,
 			  trap->guest.vcpu : (u32)-1);
 }
 
+static u64 trap_offset(const struct codewp_view *view, const struct codewp_trap *trap)
+{
+	return ((u64)(trap->pgoff - view->first) << PAGE_SHIFT) |
+	       offset_in_page(trap->addr);
+}
+
+/*
+ * A guest's store to a page that is armed with STOP. True: it is stopped, and that
+ * has been told, once for all of KVM's attempts. False: it goes through, because it
+ * is not an instruction's, or another view's mapping is the guest's memory, or the
+ * page has been disarmed since.
+ */
+static noinline bool trap_stop(struct codewp_view *view, atomic_t *word,
+			       struct codewp_trap *trap)
+{
+	u32 new, old = atomic_read(word);
+	u64 offset;
+
+	if (!trap->guest.store || trap->through != view)
+		return false;
+	do {
+		if (!(old & CODEWP_PAGE_ARMED))
+			return false;
+		if (trap->guest.told)
+			goto out;
+		new = codewp_state_next(old);
+	} while (!atomic_try_cmpxchg(word, &old, new));
+
+	this_cpu_inc(view->stats->traps);
+	offset = trap_offset(view, trap);
+	trace_trap(view, trap, offset, new, CODEWP_HOW_STOP);
+	tell_ring(view, trap, offset, new, CODEWP_HOW_STOP);
+	codewp_guest_tell();
+out:
+	trap->refuse = VM_FAULT_SIGBUS;
+	return true;
+}
+
 /*
  * One view's share of a write. @word is its state word of the page; the folio
  * is locked. Marks the page dirty for the enabled clients; if it is armed, tells
@@ -131,7 +169,6 @@ static void trap_view(struct codewp_view *view, atomic_t *word,
 	u32 old = atomic_read(word);
 	enum codewp_how how = 0;
 	bool keep = false;
-	bool stop;
 	u64 offset;
 	u32 new;
 
@@ -141,44 +178,32 @@ static void trap_view(struct codewp_view *view, atomic_t *word,
 			atomic_or(clients, word);
 		return;
 	}
+	if (unlikely(old & CODEWP_PAGE_STOP) && other == CODEWP_HOW_GUEST &&
+	    trap_stop(view, word, trap))
+		return;
 	if (other != CODEWP_HOW_RECREATED) {
 		how = can_tell_current(view, trap);
 		keep = how && (old & CODEWP_PAGE_KEEP);
 	}
-	/* Of its own memory only: elsewhere the write is another view's affair. */
-	stop = (old & CODEWP_PAGE_STOP) && other == CODEWP_HOW_GUEST &&
-	       trap->guest.store && trap->through == view;
-	if (stop) {
-		trap->keep = true;
-		trap->stop = true;
-		if (trap->guest.told)
-			return;
-		other = CODEWP_HOW_STOP;
-	}
 	do {
 		/* Disarmed by its owner since: nothing to tell. */
 		if (!(old & CODEWP_PAGE_ARMED)) {
-			trap->keep = false;
-			trap->stop = false;
 			atomic_or(clients, word);
 			return;
 		}
-		new = codewp_state_next(old);
-		if (!stop)
-			new |= clients;
-		if (!stop && !keep) {
+		new = codewp_state_next(old) | clients;
+		if (!keep) {
 			new &= ~CODEWP_PAGE_MODE;
 			new |= CODEWP_PAGE_WRITTEN;
 		}
 	} while (!atomic_try_cmpxchg(word, &old, new));
 
 	this_cpu_inc(view->stats->traps);
-	if (!stop && !keep)
+	if (!keep)
 		this_cpu_dec(view->stats->armed);
 	if (unlikely(trap->through != view))
 		this_cpu_inc(view->stats->shared);
-	offset = ((u64)(trap->pgoff - view->first) << PAGE_SHIFT) |
-		 offset_in_page(trap->addr);
+	offset = trap_offset(view, trap);
 	trace_trap(view, trap, offset, new, how ?: other);
 
 	if (how) {
@@ -194,17 +219,30 @@ static void trap_view(struct codewp_view *view, atomic_t *word,
 		codewp_upcall(trap->thread, trap->regs, CODEWP_REASON_TRAP);
 		this_cpu_inc(view->stats->upcalls);
 		trap->told = true;
-		trap->keep = keep;
+		trap->refuse = keep ? VM_FAULT_NOPAGE : 0;
 	} else if (how == CODEWP_HOW_SIGNAL) {
 		codewp_signal(trap->addr);
 		this_cpu_inc(view->stats->signals);
 		trap->told = true;
-		trap->keep = keep;
+		trap->refuse = keep ? VM_FAULT_NOPAGE : 0;
 	} else {
 		tell_ring(view, trap, offset, new, other);
 	}
-	if (stop)
-		codewp_guest_tell();
+}
+
+/* The kernel writes: for itself, or for a KVM guest. */
+static noinline enum codewp_how kernels_write(const struct codewp_view *view,
+					      atomic_t *word,
+					      struct codewp_trap *trap)
+{
+	/* Which of them matters where it is told. */
+	if (!(word && atomic_read(word) & CODEWP_PAGE_ARMED) &&
+	    !READ_ONCE(view->overlaps))
+		return CODEWP_HOW_KERNEL;
+	if (!codewp_guest_find(trap->addr, &trap->guest))
+		return CODEWP_HOW_KERNEL;
+	trap->addr = (trap->addr & PAGE_MASK) | trap->guest.in_page;
+	return CODEWP_HOW_GUEST;
 }
 
 /* The other views that cover the page. */
@@ -263,33 +301,25 @@ vm_fault_t codewp_page_mkwrite(struct vm_fault *vmf)
 	trap.pgoff = vmf->pgoff;
 	trap.regs = user_regs();
 	trap.told = false;
-	trap.keep = false;
-	trap.stop = false;
+	trap.refuse = 0;
 	trap.through = view;
-	other = trap.regs ? CODEWP_HOW_RING : CODEWP_HOW_KERNEL;
 
 	rcu_read_lock();
 	trap.thread = codewp_thread_current();
-	/* Whose write it is matters where it is told. */
-	if (!trap.regs && ((word && atomic_read(word) & CODEWP_PAGE_ARMED) ||
-			   READ_ONCE(view->overlaps)) &&
-	    codewp_guest_find(trap.addr, &trap.guest)) {
-		other = CODEWP_HOW_GUEST;
-		trap.addr = (trap.addr & PAGE_MASK) | trap.guest.in_page;
-	}
+	other = trap.regs ? CODEWP_HOW_RING : kernels_write(view, word, &trap);
 	if (word)
 		trap_view(view, word, &trap, other);
 	/*
 	 * A write that was kept back (HOLD, STOP) comes again: the others are told when
 	 * it goes through. A private view (KEEP) overlaps with no other.
 	 */
-	if (unlikely(READ_ONCE(view->overlaps)) && !trap.keep)
+	if (unlikely(READ_ONCE(view->overlaps)) && !trap.refuse)
 		trap_others(mem, &trap, other);
 	rcu_read_unlock();
 
-	if (trap.keep) {
+	if (trap.refuse) {
 		folio_unlock(folio);
-		return trap.stop ? VM_FAULT_SIGBUS : VM_FAULT_NOPAGE;
+		return trap.refuse;
 	}
 	return VM_FAULT_LOCKED;
 }

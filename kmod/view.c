@@ -413,15 +413,9 @@ static long ioctl_view_info(struct codewp_view *view,
 	return 0;
 }
 
-/**
- * codewp_view_ioctl() - the ioctls of a view
- * @view: view
- * @cmd: CODEWP_IOC_*
- * @argp: its argument
- *
- * Return: 0 or -errno as Documentation/uapi.rst lists.
- */
-long codewp_view_ioctl(struct codewp_view *view, unsigned int cmd, unsigned long argp)
+/* Inlined: the call would be paid by every arm. */
+static __always_inline long do_ioctl(struct codewp_view *view, unsigned int cmd,
+				     unsigned long argp)
 {
 	void __user *arg = (void __user *)argp;
 	size_t usize = _IOC_SIZE(cmd);
@@ -450,9 +444,22 @@ long codewp_view_ioctl(struct codewp_view *view, unsigned int cmd, unsigned long
 	}
 }
 
+/**
+ * codewp_view_ioctl() - the ioctls of a view
+ * @view: view
+ * @cmd: CODEWP_IOC_*
+ * @argp: its argument
+ *
+ * Return: 0 or -errno as Documentation/uapi.rst lists.
+ */
+long codewp_view_ioctl(struct codewp_view *view, unsigned int cmd, unsigned long argp)
+{
+	return do_ioctl(view, cmd, argp);
+}
+
 static long view_ioctl(struct file *file, unsigned int cmd, unsigned long argp)
 {
-	return codewp_view_ioctl(file->private_data, cmd, argp);
+	return do_ioctl(file->private_data, cmd, argp);
 }
 
 static int view_mmap(struct file *file, struct vm_area_struct *vma)
