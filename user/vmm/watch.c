@@ -249,13 +249,24 @@ static int decode(struct vmm_vcpu *vcpu, struct store *st, uint64_t *rip)
 	return 0;
 }
 
+/*
+ * Is the stop this store's? It may be another's: of the frame that an interrupt pushes.
+ * Of a masked store, and of one that saves a lot, it may be at a byte between.
+ */
 static bool writes(const struct store *st, uint64_t gpa)
 {
-	/* The stop is at the operand's first byte on that page, masked out or not. */
-	for (unsigned int i = 0; i < st->nr; i++)
-		if (st->piece[i].addr >> PAGE_SHIFT == gpa >> PAGE_SHIFT ||
-		    (st->piece[i].addr + st->piece[i].len - 1) >> PAGE_SHIFT == gpa >> PAGE_SHIFT)
+	bool somewhere = st->in.vector || st->in.span > 64;
+
+	for (unsigned int i = 0; i < st->nr; i++) {
+		uint64_t start = st->piece[i].addr, end = start + st->piece[i].len;
+
+		if (somewhere) {
+			start &= ~PAGE_MASK;
+			end = (end + PAGE_MASK) & ~PAGE_MASK;
+		}
+		if (gpa >= start && gpa < end)
 			return true;
+	}
 	return false;
 }
 

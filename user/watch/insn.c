@@ -443,10 +443,14 @@ static void push_store(struct insn_store *in, const struct insn_cpu *cpu)
 	if (in->z.meta.category == ZYDIS_CATEGORY_CALL) {
 		uint64_t next = cpu->rip + in->z.length;
 
-		if (in->z.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR || cpu->bits != 64)
+		if (in->z.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR) {
 			in->kind = STORE_OTHER;
+			return;
+		}
 		in->call = true;
-		in->push_size = size = cpu->bits == 64 ? 8 : size;
+		if (cpu->bits == 64)
+			size = 8;
+		in->push_size = size;
 		in->push_value = next;
 		if (op->type == ZYDIS_OPERAND_TYPE_IMMEDIATE)
 			in->call_to = next + op->imm.value.s;
@@ -600,8 +604,6 @@ int insn_store(struct insn_store *in, const struct insn_cpu *cpu, const uint8_t 
 	ZydisDecoder d;
 
 	memset(in, 0, offsetof(struct insn_store, range));
-	in->rep = in->down = in->push_mem = in->call = false;
-	in->count = 0;
 	switch (cpu->bits) {
 	case 64:
 		ZydisDecoderInit(&d, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);

@@ -64,9 +64,6 @@ struct insn_store {
 	uint64_t span;			/* bytes of the operand, from ea */
 	uint16_t regs;			/* general registers that it uses, a mask */
 	bool vector;			/* which bytes is in the vector state */
-	unsigned int nr;
-	struct insn_range range[WATCH_RANGES];
-
 	/* STORE_STRING */
 	bool rep;
 	bool down;			/* the direction flag */
@@ -80,6 +77,9 @@ struct insn_store {
 	uint64_t push_value;
 	bool call;
 	uint64_t call_to;
+
+	unsigned int nr;
+	struct insn_range range[WATCH_RANGES];
 };
 
 /**
