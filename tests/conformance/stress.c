@@ -17,8 +17,13 @@ const char *__tsan_default_options(void)
 	return "halt_on_error=1:exitcode=66";
 }
 
-/* The pages that all work on: the second half is armed to KEEP. */
+/*
+ * The pages that all work on: a quarter is armed to OPEN, one to HOLD, half to KEEP.
+ * (Of a page that is armed already and gets another mode the backends count
+ * differently how often it was armed.)
+ */
 #define COMMON	16U
+#define HELD	4U
 #define KEPT	8U
 #define WRITERS	3U
 #define WINDOW	8U		/* pages of a mapping that comes and goes */
@@ -102,15 +107,15 @@ static void arms(struct worker *w)
 {
 	for (; !over; w->rounds++) {
 		unsigned int page = pick(w, COMMON), n = 1 + pick(w, 4);
-		unsigned int end = page < KEPT ? KEPT : COMMON, mode = CODEWP_KEEP;
+		unsigned int end = page < HELD ? HELD : page < KEPT ? KEPT : COMMON;
+		unsigned int mode = page < HELD ? CODEWP_OPEN :
+				    page < KEPT ? CODEWP_HOLD : CODEWP_KEEP;
 		const volatile unsigned char *at = fx.alias + page * PAGE;
 		unsigned char before[WRITERS];
 		uint32_t state;
 
 		if (page + n > end)
 			n = end - page;
-		if (page < KEPT)
-			mode = pick(w, 2) ? CODEWP_OPEN : CODEWP_HOLD;
 		OK(codewp_arm(fx.view, page * PAGE, n * PAGE, mode, NULL));
 		state = page_state(page);
 		if (state & CODEWP_PAGE_ARMED) {

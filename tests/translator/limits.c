@@ -218,8 +218,8 @@ TEST_LONG(overcommit_never_and_little_left, 120)
 
 		run_committed(echo, mb[i] << 10, &n);
 		run_committed(translated(echo, NULL), mb[i] << 10, &t);
-		printf("# %ld MB: native %d, translated %d %.150s\n", mb[i], n.status, t.status,
-		       t.err);
+		fprintf(stderr, "# %ld MB: native %d, translated %d %.150s%s", mb[i], n.status,
+			t.status, t.err, t.err_size ? "" : "\n");
 		same_or_one_line(&n, &t, mb[i]);
 	}
 }
