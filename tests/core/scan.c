@@ -56,6 +56,16 @@ static bool compare(const uint8_t *bytes)
 	SAME(ret_pop);
 	if (a.kind == INSN_JCC)
 		SAME(cond);
+	if (a.kind == INSN_LEA_RIP)
+		SAME(reg);
+	if (a.kind == INSN_RIPREL || a.kind == INSN_LEA_RIP) {
+		SAME(modrm);
+		SAME(encoding);
+		SAME(addr32);
+		if (b.regs & ~a.regs || decode_free_reg(&a, 0) < 0)
+			TEST_FAIL("%s: registers %x, Zydis: %x", text(bytes, INSN_MAX),
+				  a.regs, b.regs);
+	}
 	return true;
 }
 
@@ -206,6 +216,9 @@ TEST(accepts)
 		{ 5, { 0xf3, 0x0f, 0x7e, 0x04, 0x24 } },	/* movq (%rsp), %xmm0 */
 		{ 9, { 0x66, 0x0f, 0x1f, 0x84 } },		/* nopw */
 		{ 10, { 0x66, 0x2e, 0x0f, 0x1f, 0x84 } },	/* cs nopw */
+		{ 4, { 0xf3, 0x0f, 0x1e, 0xfa } },		/* endbr64 */
+		{ 7, { 0x48, 0x8d, 0x3d, 0x10 } },		/* lea 16(%rip), %rdi */
+		{ 7, { 0x48, 0x8b, 0x05, 0x10 } },		/* mov 16(%rip), %rax */
 		{ 3, { 0xf3, 0x48, 0xab } },			/* rep stos */
 	};
 

@@ -145,8 +145,8 @@ static void insn_riprel(struct block *b, const struct insn *in, struct insn_map 
 		emit_with_mem(e, in, EMIT_ABSOLUTE, in->target, false);
 		return;
 	}
-	if (in->z.address_width == 64 && rel == (int32_t)rel) {
-		uint8_t *at = e->p + in->z.raw.disp.offset;
+	if (!in->addr32 && rel == (int32_t)rel) {
+		uint8_t *at = e->p + in->modrm + 1;
 
 		emit_bytes(e, in->bytes, in->len);
 		if (!e->full)
@@ -526,7 +526,7 @@ void block_insn(struct block *b, const struct insn *in)
 		insn_gs(b, in, m);
 		return;
 	case INSN_LEA_RIP:
-		emit_mov_imm(e, decode_gpr(in->op[0].reg.value), in->target);
+		emit_mov_imm(e, in->reg, in->target);
 		return;
 	case INSN_RDGSBASE:
 	case INSN_WRGSBASE:

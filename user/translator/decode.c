@@ -397,8 +397,10 @@ static void classify(struct insn *in)
 
 		if (m->base == ZYDIS_REGISTER_RIP || m->base == ZYDIS_REGISTER_EIP) {
 			in->kind = INSN_RIPREL;
-			if (z->mnemonic == ZYDIS_MNEMONIC_LEA && z->operand_width == 64)
+			if (z->mnemonic == ZYDIS_MNEMONIC_LEA && z->operand_width == 64) {
 				in->kind = INSN_LEA_RIP;
+				in->reg = decode_gpr(in->op[0].reg.value);
+			}
 			if (names_gs(in) && !agen)
 				in->kind = INSN_GS;
 			return;
@@ -451,6 +453,9 @@ enum decode_result decode(const uint8_t *bytes, size_t n, uint64_t pc, struct in
 	in->target = 0;
 	in->ret_pop = 0;
 	in->why = NULL;
+	in->modrm = in->z.raw.modrm.offset;
+	in->encoding = in->z.encoding;
+	in->addr32 = in->z.address_width == 32;
 
 	for (i = 0; i < in->z.operand_count; i++) {
 		const ZydisDecodedOperand *op = &in->op[i];

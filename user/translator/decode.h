@@ -40,15 +40,18 @@ struct insn {
 	const uint8_t *bytes;
 	uint8_t len;
 	bool writes;		/* may write memory */
+	bool addr32;		/* its addresses are cut to 32 bits */
 	uint8_t cond;		/* JCC: 0..15 */
 	uint16_t ret_pop;	/* RET: bytes popped behind the address */
-	uint64_t target;	/* of a direct branch */
+	uint64_t target;	/* of a direct branch; what a %rip-relative operand is at */
+	uint8_t modrm;		/* where its ModRM byte is, for emit_with_mem() */
+	ZydisInstructionEncoding encoding;
+	uint8_t reg;		/* LEA_RIP, RDGSBASE, WRGSBASE, GS_REG: which */
+	uint16_t regs;		/* general registers it uses, named or not, besides
+				 * those that only form its ModRM operand's address
+				 */
 	/* From here on decode() only: scan() leaves the rest as it was. */
 	int8_t mem;		/* op[] with the ModRM memory operand, or -1 */
-	uint16_t regs;		/* general registers it uses, named or not, besides
-				 * those that only form op[mem]'s address
-				 */
-	uint8_t reg;		/* RDGSBASE, WRGSBASE, GS_REG: which */
 	int sig, sig_code;	/* FAULT */
 	bool sig_after;		/* FAULT: %rip is behind the instruction */
 	const char *why;	/* UNSUPPORTED */
@@ -78,8 +81,9 @@ void decode_init(void);
  * @bytes: as above; INSN_MAX + 1 can be read here and for emit_insn(), whatever they are
  * @n: how many are the guest's
  * @pc: its guest address
- * @in: out, when it returns true: COPY, JCC, JMP, CALL or RET, and no more than
- *	these need, which is what stands first in the struct
+ * @in: out, when it returns true: COPY, RIPREL, LEA_RIP, JCC, JMP, CALL or RET, and
+ *	no more than these need, which is what stands first in the struct; regs may
+ *	name more registers than it uses
  *
  * False says nothing about the instruction: ask decode().
  */

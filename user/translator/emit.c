@@ -159,7 +159,7 @@ void emit_with_mem(struct emit *e, const struct insn *in, int reg, int32_t abs,
 		   bool drop_seg)
 {
 	const uint8_t *b = in->bytes;
-	unsigned int i = 0, modrm = in->z.raw.modrm.offset, rest;
+	unsigned int i = 0, modrm = in->modrm, mod = b[modrm] >> 6, rm = b[modrm] & 7, rest;
 
 	/* The address is complete: an address-size prefix has had its effect. A
 	 * REX prefix counts only just before the opcode.
@@ -176,7 +176,7 @@ void emit_with_mem(struct emit *e, const struct insn *in, int reg, int32_t abs,
 			continue;
 		emit_u8(e, b[i]);
 	}
-	switch (in->z.encoding) {
+	switch (in->encoding) {
 	case ZYDIS_INSTRUCTION_ENCODING_VEX:
 		emit_u8(e, b[i]);
 		if (b[i++] == 0xc4)
@@ -193,9 +193,12 @@ void emit_with_mem(struct emit *e, const struct insn *in, int reg, int32_t abs,
 	emit_bytes(e, b + i, modrm - i);
 
 	rest = modrm + 1;
-	if (in->z.raw.modrm.rm == 4)
+	if (rm == 4)
 		rest++;
-	rest += in->z.raw.disp.size / 8;
+	if (mod == 1)
+		rest++;
+	else if (mod == 2 || rm == 5 || (rm == 4 && (b[modrm + 1] & 7) == 5))
+		rest += 4;
 	if (reg == EMIT_ABSOLUTE) {
 		emit_u8(e, (b[modrm] & 0x38) | 4);
 		emit_u8(e, 0x25);

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 /*
- * The fast way to decode: the length of an instruction that is copied as it is, or
- * that branches to a constant, from two tables. Zydis stays the judge: whatever is
+ * The fast way to decode: the length of an instruction that is copied as it is, that
+ * branches to a constant or has an operand relative to %rip, from two tables. Zydis stays the judge: whatever is
  * not in the tables, or has a prefix that is not usual with it, is refused here and
  * goes there, and tests/core/scan.c compares the two over all of the tables.
  *
  * No state, no lock, no libc.
  */
 #include "decode.h"
+#include "emit.h"
 
 enum {
 	MODRM = 1 << 0,
@@ -96,6 +97,7 @@ static const uint16_t two_byte[256] = {
 	[0x16] = NP | PF3 | MODRM,
 	[0x17] = OSZ | MODRM | MEM | STORES,
 	[0x18] = OSZ | MODRM | MEM | GROUP,		/* prefetch */
+	[0x1e] = PF3 | MODRM | REG | GROUP,		/* endbr64 */
 	[0x1f] = OSZ | MODRM | GROUP,			/* nop */
 	[0x28] = OSZ | MODRM,				/* movaps */
 	[0x29] = OSZ | MODRM | STORES,
@@ -168,6 +170,8 @@ static struct group group_of(bool two, uint8_t opcode)
 		switch (opcode) {
 		case 0x18:
 			return (struct group){ 0x0f, 0 };
+		case 0x1e:
+			return (struct group){ 0x80, 0 };
 		case 0x1f:
 			return (struct group){ 0x01, 0 };
 		case 0x71: case 0x72:
@@ -193,7 +197,7 @@ static struct group group_of(bool two, uint8_t opcode)
 	}
 }
 
-/* Bytes of the ModRM byte, SIB byte and displacement at p; 0: relative to %rip. */
+/* Bytes of the ModRM byte, SIB byte and displacement at p. */
 static unsigned int modrm_len(const uint8_t *p)
 {
 	unsigned int mod = p[0] >> 6, rm = p[0] & 7, len = 1;
@@ -205,7 +209,7 @@ static unsigned int modrm_len(const uint8_t *p)
 		if (!mod && (p[1] & 7) == 5)
 			return 6;
 	} else if (!mod && rm == 5) {
-		return 0;
+		return 5;		/* relative to %rip */
 	}
 	return len + (mod == 1 ? 1 : mod == 2 ? 4 : 0);
 }
@@ -222,7 +226,6 @@ static int32_t get_imm(const uint8_t *p, unsigned int size)
 
 static void branch(struct insn *in, uint8_t opcode, bool two, int32_t rel)
 {
-	in->target = in->pc + in->len + rel;
 	in->cond = opcode & 15;
 	if (two || opcode < 0x80)
 		in->kind = INSN_JCC;
@@ -232,14 +235,32 @@ static void branch(struct insn *in, uint8_t opcode, bool two, int32_t rel)
 		in->kind = INSN_JMP;
 	else
 		in->kind = INSN_RET;
-	if (in->kind == INSN_RET)
-		in->target = 0;
+	in->target = in->kind == INSN_RET ? 0 : in->pc + in->len + rel;
+}
+
+/* The operand is relative to %rip: its displacement is at p. */
+static void riprel(struct insn *in, uint8_t opcode, bool two, uint8_t rex, const uint8_t *p)
+{
+	uint8_t reg = p[-1] >> 3 & 7;
+
+	in->target = in->pc + in->len + get_imm(p, 4);
+	in->kind = INSN_RIPREL;
+	if (!two && opcode == 0x8d && rex & 8) {
+		in->kind = INSN_LEA_RIP;
+		in->reg = reg | (rex & 4) << 1;
+	}
+	in->modrm = p - 1 - in->bytes;
+	in->encoding = ZYDIS_INSTRUCTION_ENCODING_LEGACY;
+	in->addr32 = false;
+	/* No byte names %rax, %rcx, %rdx and a push's %rsp; 4 to 7 can be %ah to %bh. */
+	in->regs = 1 << RAX | 1 << RCX | 1 << RDX | 1 << RSP | 1 << (reg & 3) |
+		   1 << (reg | (rex & 4) << 1);
 }
 
 bool scan(const uint8_t *bytes, size_t n, uint64_t pc, struct insn *in)
 {
-	unsigned int need = NP, i = 0, len, imm = 0, start;
-	bool cs = false, fs = false, two, wide;
+	unsigned int need = NP, i = 0, at = 0, len, imm = 0, start;
+	bool cs = false, fs = false, rip = false, two, wide;
 	uint8_t opcode, rex = 0;
 	uint16_t f;
 
@@ -296,8 +317,11 @@ bool scan(const uint8_t *bytes, size_t n, uint64_t pc, struct insn *in)
 		bool reg = modrm >> 6 == 3;
 		unsigned int more = modrm_len(bytes + i);
 
-		if (!more || (f & MEM && reg) || (f & REG && !reg))
+		if ((f & MEM && reg) || (f & REG && !reg) ||
+		    (two && opcode == 0x1e && (modrm & 6) != 2))
 			return false;
+		rip = (modrm & 0xc7) == 5;
+		at = i;
 		len += more;
 		if (f & GROUP) {
 			const struct group g = group_of(two, opcode);
@@ -331,7 +355,9 @@ bool scan(const uint8_t *bytes, size_t n, uint64_t pc, struct insn *in)
 	in->target = 0;
 	in->ret_pop = 0;
 	in->kind = INSN_COPY;
-	if (f & BRANCH)
+	if (rip)
+		riprel(in, opcode, two, rex, bytes + at + 1);
+	else if (f & BRANCH)
 		branch(in, opcode, two, imm ? get_imm(bytes + len, imm) : 0);
 	return true;
 }
