@@ -69,7 +69,6 @@ TEST(view_at_an_offset_of_the_memfd)
 
 TEST(map_at_a_given_address)
 {
-	int err;
 	void *p, *want = mmap(NULL, 8 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	fx_open();
@@ -196,6 +195,7 @@ TEST(remap_of_what_was_protected_in_pieces)
 {
 	const int flags = MREMAP_MAYMOVE | MREMAP_FIXED;
 	void *p, *want = mmap(NULL, 8 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	int err;
 
 	fx_open();
 	p = fx.mem;
