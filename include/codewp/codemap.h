@@ -51,6 +51,7 @@ struct codemap_tb {
 	uint16_t last[2];
 	uint32_t gen[2];	/* generation of each page before its first byte was read */
 	void *entry;		/* host code */
+	void *jc_entry;		/* host code behind a jump cache; may be set later, once */
 	uint64_t seq[2];	/* codemap_begin() of each page, or 0: not compared */
 
 	/* the code map's */
@@ -64,29 +65,18 @@ struct codemap_tb {
 	struct codemap_tb *dead_next;		/* list that invalidate returns */
 };
 
-/* A thread's jump cache, read by its own indirect branches in assembly: index
- * is pc & mask. Only the owner inserts; an invalidation by any thread makes pc
- * what codemap_jc_empty() says, never entry, so a torn read is impossible.
- */
-struct codemap_jc_entry {
-	uint64_t pc;
-	void *entry;
-};
-
 /*
- * The pc of an entry that is empty: an address that belongs to another index, so
- * that no lookup finds it. Almost all are 0, as memory that was never touched.
- * (A cache of one entry has no other index: nobody may look up 1 there.)
+ * A thread's jump cache: where its own indirect branches go, in one jump through
+ * e[pc & mask]. What is there is some TB's jc_entry, host code that compares its own
+ * pc with the one that is wanted and goes on to the TB's code or to the miss; or it
+ * is the miss. Only the owner inserts; an invalidation by any thread puts the miss
+ * in the TB's place.
  */
-static inline uint64_t codemap_jc_empty(uint64_t index)
-{
-	return index == 0;
-}
-
 struct codemap_jc {
 	uint64_t mask;
-	struct codemap_jc_entry *e;	/* mask + 1 of them */
+	void **e;			/* mask + 1 of them */
 	struct codemap_jc *next;	/* the code map's */
+	void *miss;			/* host code */
 };
 
 struct codemap_ops {
@@ -111,8 +101,7 @@ struct codemap_ops {
 struct codemap *codemap_new(const struct codemap_ops *ops, void *arg,
 			    unsigned int page_bits);
 /*
- * No thread uses the map any more. Jump caches still attached are freed, TBs are
- * left alone.
+ * No thread uses the map any more. Jump caches and TBs are left alone.
  */
 void codemap_free(struct codemap *map);
 
@@ -198,12 +187,13 @@ void codemap_lock_page(struct codemap *map, uint64_t page, uint64_t page2);
 void codemap_unlock_page(struct codemap *map, uint64_t page, uint64_t page2);
 
 /*
- * Jump caches: known to the map from attach (1 << bits entries, at most 24 bits;
- * 0, -ENOMEM, -EINVAL) to detach. The key is the pc alone: a cache holds TBs of
- * one value of flags. codemap_jc_insert() is the owner's; it leaves out a TB
- * that is dead.
+ * Jump caches: known to the map from attach (0, or -EINVAL: more than 24 bits) to
+ * detach. e has 1 << bits entries, which say miss all; it is the caller's. The key
+ * is the pc alone: a cache holds TBs of one value of flags. codemap_jc_insert() is
+ * the owner's; it leaves out a TB that is dead or has no jc_entry.
  */
-int codemap_jc_attach(struct codemap *map, struct codemap_jc *jc, unsigned int bits);
+int codemap_jc_attach(struct codemap *map, struct codemap_jc *jc, void **e,
+		      unsigned int bits, void *miss);
 void codemap_jc_detach(struct codemap *map, struct codemap_jc *jc);
 void codemap_jc_insert(struct codemap_jc *jc, const struct codemap_tb *tb);
 

@@ -25,7 +25,9 @@ static struct model_tb m[NR_TB];
 static uint32_t gen[NR_PAGE];
 static struct codemap *map;
 static struct codemap_jc jc[NR_JC];
-static uint64_t jc_pc[NR_JC][1 << JC_BITS];	/* what the caches must hold */
+static void *jc_e[NR_JC][1 << JC_BITS];
+static void *jc_want[NR_JC][1 << JC_BITS];	/* what the caches must hold */
+static char miss[1];
 static uint64_t rnd_state;
 static unsigned int seed, step;
 
@@ -82,10 +84,10 @@ static void model_drop(int i)
 	m[i].live = false;
 	model_unchain(i);
 	for (int c = 0; c < NR_JC; c++) {
-		uint64_t *e = &jc_pc[c][m[i].x.tb.pc & ((1 << JC_BITS) - 1)];
+		void **e = &jc_want[c][m[i].x.tb.pc & ((1 << JC_BITS) - 1)];
 
-		if (*e == m[i].x.tb.pc)
-			*e = codemap_jc_empty(m[i].x.tb.pc & ((1 << JC_BITS) - 1));
+		if (*e == &m[i])
+			*e = miss;
 	}
 }
 
@@ -210,9 +212,10 @@ static void do_jc_insert(void)
 
 	if (!m[i].live && !codemap_tb_dead(tb))
 		return;
+	tb->jc_entry = &m[i];
 	codemap_jc_insert(&jc[c], tb);
 	at = tb->pc & ((1 << JC_BITS) - 1);
-	jc_pc[c][at] = m[i].live ? tb->pc : codemap_jc_empty(at);
+	jc_want[c][at] = m[i].live ? &m[i] : (void *)miss;
 }
 
 struct totals {
@@ -264,7 +267,7 @@ static void compare(bool thorough)
 	}
 	for (int c = 0; c < NR_JC; c++)
 		for (int e = 0; e < 1 << JC_BITS; e++)
-			CHECK(jc[c].e[e].pc == jc_pc[c][e]);
+			CHECK(jc[c].e[e] == jc_want[c][e]);
 	if (!thorough)
 		return;
 	codemap_for_each_page(map, count_page, &have);
@@ -288,9 +291,9 @@ static void run(unsigned int s, unsigned int steps)
 	map = codemap_new(&ops, NULL, 52);
 	CHECK(map);
 	for (int c = 0; c < NR_JC; c++) {
-		CHECK(!codemap_jc_attach(map, &jc[c], JC_BITS));
 		for (int e = 0; e < 1 << JC_BITS; e++)
-			jc_pc[c][e] = codemap_jc_empty(e);
+			jc_e[c][e] = jc_want[c][e] = miss;
+		CHECK(!codemap_jc_attach(map, &jc[c], jc_e[c], JC_BITS, miss));
 	}
 	for (step = 0; step < steps; step++) {
 		unsigned int what = rnd(100);

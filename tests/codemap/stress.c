@@ -38,6 +38,7 @@ struct thread {
 	uint64_t rnd;
 	uint64_t epoch;		/* the one it has seen; written by itself only */
 	struct codemap_jc jc;
+	void *jc_e[1 << JC_BITS];
 	struct guest_tb *garbage;
 	uint64_t executed, by_chain, by_jc, translated, stale, killed, misses;
 } __attribute__((aligned(64)));
@@ -191,6 +192,7 @@ static struct guest_tb *translate(struct thread *t, uint64_t pc)
 	else
 		xtb_init(&g->x, ADDR(pc), page, first, first + 63);
 	g->x.tb.entry = g;
+	g->x.tb.jc_entry = g;
 	for (unsigned int s = 0; s < (page2 < PAGES ? 2 : 1); s++) {
 		uint64_t p = g->x.tb.page[s];
 
@@ -215,6 +217,15 @@ static struct guest_tb *translate(struct thread *t, uint64_t pc)
 	return (struct guest_tb *)got;
 }
 
+static char miss[1];
+
+static void jc_attach(struct thread *t)
+{
+	for (int i = 0; i < 1 << JC_BITS; i++)
+		t->jc_e[i] = miss;
+	ASSERT_EQ(codemap_jc_attach(map, &t->jc, t->jc_e, JC_BITS, miss), 0);
+}
+
 static void execute(struct thread *t)
 {
 	struct guest_tb *last = NULL;
@@ -234,10 +245,11 @@ static void execute(struct thread *t)
 			}
 		}
 		if (!g) {
-			struct codemap_jc_entry *e = &t->jc.e[ADDR(pc) & t->jc.mask];
+			struct guest_tb *e = __atomic_load_n(&t->jc_e[ADDR(pc) & t->jc.mask],
+							     __ATOMIC_SEQ_CST);
 
-			if (__atomic_load_n(&e->pc, __ATOMIC_SEQ_CST) == ADDR(pc)) {
-				g = __atomic_load_n(&e->entry, __ATOMIC_RELAXED);
+			if (e != (void *)miss && e->x.tb.pc == ADDR(pc)) {
+				g = e;
 				t->by_jc++;
 				check(g, pc, seen, "the jump cache");
 			}
@@ -336,7 +348,7 @@ static void other(struct thread *t)
 		break;
 	case 4:
 		codemap_jc_detach(map, &t->jc);
-		ASSERT_EQ(codemap_jc_attach(map, &t->jc, JC_BITS), 0);
+		jc_attach(t);
 		break;
 	case 5:
 		tb = codemap_lookup(map, ADDR(rnd(t, NR_PC)), 0);
@@ -353,7 +365,7 @@ static void *run(void *arg)
 {
 	struct thread *t = arg;
 
-	ASSERT_EQ(codemap_jc_attach(map, &t->jc, JC_BITS), 0);
+	jc_attach(t);
 	while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
 		unsigned int what = rnd(t, 100);
 

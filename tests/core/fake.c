@@ -11,7 +11,7 @@
 #include "test.h"
 
 enum mem_class fake_class = MEM_TEXT;
-struct cpu fake_cpu;
+struct cpu_room fake_room;
 uint32_t fake_gen;
 void (*fake_after_read)(void);
 

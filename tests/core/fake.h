@@ -9,7 +9,8 @@
 #include "core.h"
 
 extern enum mem_class fake_class;
-extern struct cpu fake_cpu;
+extern struct cpu_room fake_room;
+#define fake_cpu fake_room.cpu
 extern uint32_t fake_gen;		/* of every page */
 /* Called once, when the core has read guest bytes and not yet published. */
 extern void (*fake_after_read)(void);

@@ -28,7 +28,7 @@ static struct thread {
 	bool attached;			/* until then %gs is another thread's */
 } threads[MAX_THREADS];
 
-static struct cpu cpus[MAX_THREADS];
+static struct cpu_room cpus[MAX_THREADS];
 static volatile int over;		/* tells whoever goes round for ever */
 static uint8_t *code;			/* guest code */
 
@@ -115,7 +115,7 @@ static enum cpu_exit run(struct cpu *cpu, const uint8_t *pc)
 static void start(unsigned int n, void *(*fn)(void *))
 {
 	for (unsigned int i = 0; i < n; i++) {
-		threads[i] = (struct thread){ .cpu = &cpus[i], .nr = i };
+		threads[i] = (struct thread){ .cpu = &cpus[i].cpu, .nr = i };
 		ASSERT_EQ(pthread_create(&threads[i].self, NULL, fn, &threads[i]), 0);
 	}
 }
@@ -225,7 +225,7 @@ TEST(eight_threads_translate_the_same)
 	walk(8, 0);
 	ASSERT_EQ(cache_epoch(), 1UL);
 	for (int i = 0; i < 8; i++)
-		tbs += cpus[i].stats.tbs;
+		tbs += cpus[i].cpu.stats.tbs;
 	/* Entering in the middle of a block's run makes none: each is a block. */
 	ASSERT_EQ(tbs, BLOCKS + 1UL);
 }

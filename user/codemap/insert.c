@@ -36,7 +36,6 @@ void codemap_free(struct codemap *map)
 {
 	if (!map)
 		return;
-	cm_jc_free(map);
 	cm_index_free(map);
 	cm_hash_free(map);
 	free(map);

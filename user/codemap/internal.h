@@ -143,6 +143,5 @@ void cm_jump_cut(struct codemap *map, struct codemap_tb *tb);
 
 /* jc.c */
 void cm_jc_purge(struct codemap *map, const struct codemap_tb *tb);
-void cm_jc_free(struct codemap *map);
 
 #endif /* CODEMAP_INTERNAL_H */

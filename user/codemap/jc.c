@@ -1,42 +1,28 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 /*
- * Jump caches: per thread, pc -> host code, read by assembly.
+ * Jump caches: per thread, pc -> host code, jumped through by assembly.
  *
  * caches_lock guards the list of caches. An entry is written by its owner, and
- * emptied (pc only) by any thread that drops a TB. The memory is mapped and not
- * touched: a thread that jumps little has few pages of it.
+ * emptied by any thread that drops a TB. The memory is the owner's.
  */
 #include <errno.h>
-#include <sys/mman.h>
 
 #include "internal.h"
 
-static size_t jc_bytes(const struct codemap_jc *jc)
+static void **slot(const struct codemap_jc *jc, uint64_t pc)
 {
-	return (jc->mask + 1) * sizeof(*jc->e);
+	return &jc->e[pc & jc->mask];
 }
 
-static void jc_clear(struct codemap_jc *jc, uint64_t pc, int order)
+int codemap_jc_attach(struct codemap *map, struct codemap_jc *jc, void **e,
+		      unsigned int bits, void *miss)
 {
-	uint64_t i = pc & jc->mask;
-
-	__atomic_store_n(&jc->e[i].pc, codemap_jc_empty(i), order);
-}
-
-int codemap_jc_attach(struct codemap *map, struct codemap_jc *jc, unsigned int bits)
-{
-	void *e;
-
 	if (bits > 24)
 		return -EINVAL;
 	cm_check_none("jc_attach with a lock held");
 	jc->mask = (1ULL << bits) - 1;
-	e = mmap(NULL, jc_bytes(jc), PROT_READ | PROT_WRITE,
-		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (e == MAP_FAILED)
-		return -ENOMEM;
+	jc->miss = miss;
 	jc->e = e;
-	jc->e[0].pc = codemap_jc_empty(0);
 	cm_lock(&map->caches_lock, CM_CACHES, 0);
 	jc->next = map->caches;
 	map->caches = jc;
@@ -54,45 +40,40 @@ void codemap_jc_detach(struct codemap *map, struct codemap_jc *jc)
 	if (*at)
 		*at = jc->next;
 	cm_unlock(&map->caches_lock);
-	munmap(jc->e, jc_bytes(jc));
 	jc->e = NULL;
-}
-
-void cm_jc_free(struct codemap *map)
-{
-	while (map->caches)
-		codemap_jc_detach(map, map->caches);
 }
 
 void codemap_jc_insert(struct codemap_jc *jc, const struct codemap_tb *tb)
 {
-	struct codemap_jc_entry *e = &jc->e[tb->pc & jc->mask];
+	void *entry = __atomic_load_n(&tb->jc_entry, __ATOMIC_ACQUIRE);
 
-	/* A signal of the owner may look between any two of these. */
-	jc_clear(jc, tb->pc, __ATOMIC_RELAXED);
-	__atomic_store_n(&e->entry, tb->entry, __ATOMIC_RELEASE);
+	if (!entry)
+		return;
 	/*
 	 * Sequentially consistent with the load below; pairs with
 	 * cm_jump_kill() and cm_jc_purge(), which mark the TB and then look
 	 * here: one of the two sees the other.
 	 */
-	__atomic_store_n(&e->pc, tb->pc, __ATOMIC_SEQ_CST);
+	__atomic_store_n(slot(jc, tb->pc), entry, __ATOMIC_SEQ_CST);
 	if (__atomic_load_n(&tb->state, __ATOMIC_SEQ_CST))
-		jc_clear(jc, tb->pc, __ATOMIC_RELAXED);
+		__atomic_store_n(slot(jc, tb->pc), jc->miss, __ATOMIC_RELAXED);
 }
 
 void cm_jc_purge(struct codemap *map, const struct codemap_tb *tb)
 {
+	/* Set before it went into any cache: pairs with codemap_jc_insert(). */
+	void *entry = __atomic_load_n(&tb->jc_entry, __ATOMIC_SEQ_CST);
+
+	if (!entry)
+		return;
 	cm_lock(&map->caches_lock, CM_CACHES, 0);
 	for (struct codemap_jc *jc = map->caches; jc; jc = jc->next) {
-		struct codemap_jc_entry *e = &jc->e[tb->pc & jc->mask];
-
 		/*
 		 * The owner may put another TB there at this moment, and loses
 		 * it: that costs it a lookup.
 		 */
-		if (__atomic_load_n(&e->pc, __ATOMIC_SEQ_CST) == tb->pc)
-			jc_clear(jc, tb->pc, __ATOMIC_RELEASE);
+		if (__atomic_load_n(slot(jc, tb->pc), __ATOMIC_SEQ_CST) == entry)
+			__atomic_store_n(slot(jc, tb->pc), jc->miss, __ATOMIC_RELEASE);
 	}
 	cm_unlock(&map->caches_lock);
 }

@@ -233,10 +233,84 @@ static void emit_target(struct block *b, const struct insn *in, struct insn_map 
 	emit_load_by_rax(e, in, load, sizeof(load));
 }
 
-/* %rax: target, its own value in SCR_INDIRECT */
+/*
+ * %rax: target, its own value in SCR_INDIRECT. Through the jump cache to a check
+ * (emit_jc_entry()) that it is the right one: so each of the guest's indirect
+ * jumps has a jump of its own, which the processor predicts.
+ */
 static void jump_to_rax(struct block *b)
 {
-	emit_jmp(&b->e, b->tb->flags & TB_STEP ? core_lookup_step : core_lookup);
+	static const uint8_t movzwl[] = { 0x0f, 0xb7, 0xc8 };	/* %ax, %ecx */
+	static const uint8_t jmp[] = { 0x65, 0xff, 0x24, 0xcd };	/* *%gs:d32(,%rcx,8) */
+	struct emit *e = &b->e;
+
+	if (b->tb->flags & TB_STEP) {
+		emit_jmp(e, core_lookup_step);
+		return;
+	}
+	emit_gs_store(e, RCX, CPU_SCR(SCR_LOOKUP_RCX));
+	emit_bytes(e, movzwl, sizeof(movzwl));
+	emit_bytes(e, jmp, sizeof(jmp));
+	emit_u32(e, CPU_JC_TABLE);
+}
+
+#define JC_ENTRY_MAX 64
+
+/*
+ * Where the jump cache leads to: is it pc that is wanted, and no stop either?
+ * Else the dispatcher. %rax, %rcx as in jump_to_rax(); no flag changes.
+ */
+static void emit_jc_entry(struct emit *e, uint64_t pc)
+{
+	static const uint8_t lea_imm[] = { 0x48, 0x8d, 0x88 };	/* d32(%rax), %rcx */
+	static const uint8_t lea_sum[] = { 0x48, 0x8d, 0x0c, 0x01 };	/* (%rcx,%rax), %rcx */
+	static const uint8_t to_next[] = { 0xe3, 0x05 };	/* jrcxz over the jump */
+	static const uint8_t load[] = { 0x65, 0x8b, 0x0c, 0x25 };	/* %gs:d32, %ecx */
+	uint8_t *miss;
+
+	if (fits32(-pc)) {
+		emit_bytes(e, lea_imm, sizeof(lea_imm));
+		emit_u32(e, -pc);
+	} else {
+		emit_mov_imm(e, RCX, -pc);
+		emit_bytes(e, lea_sum, sizeof(lea_sum));
+	}
+	emit_bytes(e, to_next, sizeof(to_next));
+	miss = e->p;
+	emit_jmp(e, core_jump_miss);
+	emit_bytes(e, load, sizeof(load));
+	emit_u32(e, CPU_STOP_FLAG);
+	emit_u8(e, 0xe3);
+	emit_u8(e, 2);
+	emit_u8(e, 0xeb);
+	emit_u8(e, miss - (e->p + 1));
+	emit_gs_load(e, RCX, CPU_SCR(SCR_LOOKUP_RCX));
+	emit_gs_load(e, RAX, CPU_SCR(SCR_INDIRECT));
+}
+
+/* Pairs with the acquire in codemap_jc_insert(). */
+static void set_jc_entry(struct tb *tb, uint8_t *entry)
+{
+	__atomic_store_n(&tb->cm.jc_entry, entry, __ATOMIC_SEQ_CST);
+}
+
+void block_jc_entry(struct tb *tb)
+{
+	struct emit e;
+	uint8_t *start;
+
+	if (tb->cm.jc_entry)
+		return;
+	e = cache_begin(JC_ENTRY_MAX);
+	start = e.p;
+	if (e.full)
+		return;
+	emit_jc_entry(&e, tb->cm.pc);
+	emit_jmp(&e, tb->cm.entry);
+	if (e.full)
+		return;
+	cache_commit(start, &e, CACHE_ENTRY, tb);
+	set_jc_entry(tb, start);
 }
 
 static void insn_ret(struct block *b, const struct insn *in, struct insn_map *m)
@@ -652,8 +726,10 @@ static void finish_check(struct block *b, const uint8_t *src, size_t n)
 	emit_exit(b, TBX_CHECK, b->pc);
 }
 
-bool block_begin(struct block *b, uint64_t pc, uint32_t flags, size_t room)
+bool block_begin(struct block *b, uint64_t pc, uint32_t flags, bool indirect, size_t room)
 {
+	uint8_t *start;
+
 	memset(b, 0, offsetof(struct block, const_at));
 	b->consts = 0;
 	b->pc = pc;
@@ -662,8 +738,15 @@ bool block_begin(struct block *b, uint64_t pc, uint32_t flags, size_t room)
 		return false;
 	*b->tb = (struct tb){ .flags = flags };
 	b->e = cache_begin(room);
+	if (b->e.full)
+		return false;
+	start = b->e.p;
+	if (indirect) {
+		emit_jc_entry(&b->e, pc);
+		b->jc_entry = start;
+	}
 	b->start = b->e.p;
-	return !b->e.full;
+	return true;
 }
 
 bool block_finish(struct block *b, const uint8_t *src, size_t n, uint64_t next)
@@ -684,6 +767,12 @@ bool block_finish(struct block *b, const uint8_t *src, size_t n, uint64_t next)
 	cache_meta_take(tb_src(tb) + n - (uint8_t *)tb);
 	tb->host_bytes = b->e.p - b->start;
 	tb->cm.pc = b->pc;
+	if (b->jc_entry && !(tb->flags & TB_CHECKED)) {
+		struct emit entry = { b->start, b->e.end, false };
+
+		cache_commit(b->jc_entry, &entry, CACHE_ENTRY, tb);
+		set_jc_entry(tb, b->jc_entry);
+	}
 	cache_commit(b->start, &b->e, CACHE_TB, tb);
 	return true;
 }
@@ -699,7 +788,7 @@ struct tb *block_step(const struct tb *of, unsigned int idx)
 
 	if (decode(src, len, pc, &in) != DECODE_OK)
 		return NULL;
-	if (!block_begin(&b, in.pc, TB_STEP, STEP_MAX_HOST))
+	if (!block_begin(&b, in.pc, TB_STEP, false, STEP_MAX_HOST))
 		return NULL;
 	block_insn(&b, &in);
 	tb = b.tb;

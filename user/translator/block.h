@@ -11,6 +11,7 @@ struct block {
 	struct emit e;
 	struct tb *tb;
 	uint8_t *start;
+	uint8_t *jc_entry;	/* the check before it, or NULL */
 	uint64_t pc;		/* of the block */
 	unsigned int n;		/* instructions */
 	bool ended;
@@ -22,8 +23,11 @@ struct block {
 	struct insn_map map[TB_MAX_INSNS + 1];
 };
 
-/* False: no room in the cache, or (begin) it is being emptied. */
-bool block_begin(struct block *b, uint64_t pc, uint32_t flags, size_t room);
+/*
+ * False: no room in the cache, or (begin) it is being emptied. indirect: with what
+ * indirect jumps need to come there.
+ */
+bool block_begin(struct block *b, uint64_t pc, uint32_t flags, bool indirect, size_t room);
 void block_insn(struct block *b, const struct insn *in);
 /* Everything but publishing. */
 bool block_finish(struct block *b, const uint8_t *src, size_t n, uint64_t next);

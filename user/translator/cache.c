@@ -27,7 +27,8 @@
 
 static uint8_t *code_start, *code_next, *code_end;
 static uint8_t *meta_start, *meta_next, *meta_end;
-/* Offsets from code_start; the lowest bit of owner is its kind. */
+/* Offsets from code_start; the lowest bits of owner, which is aligned, are its kind. */
+#define KIND_MASK 3U
 static struct range {
 	uint32_t start, owner;
 } *ranges;
@@ -134,7 +135,7 @@ size_t cache_used(void)
 
 static void *range_owner(const struct range *r)
 {
-	return code_start + (r->owner & ~1U);
+	return code_start + (r->owner & ~KIND_MASK);
 }
 
 bool cache_find(uint64_t host_pc, struct cache_range *r)
@@ -156,7 +157,7 @@ bool cache_find(uint64_t host_pc, struct cache_range *r)
 	if (!lo)
 		return false;
 	r->start = code_start + ranges[lo - 1].start;
-	r->kind = ranges[lo - 1].owner & 1;
+	r->kind = ranges[lo - 1].owner & KIND_MASK;
 	r->owner = range_owner(&ranges[lo - 1]);
 	return true;
 }
@@ -176,7 +177,7 @@ void cache_for_each_tb(void (*fn)(struct tb *tb, void *arg), void *arg)
 	size_t i;
 
 	for (i = 0; i < nr_ranges; i++)
-		if ((ranges[i].owner & 1) == CACHE_TB)
+		if ((ranges[i].owner & KIND_MASK) == CACHE_TB)
 			fn(range_owner(&ranges[i]), arg);
 }
 

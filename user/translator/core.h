@@ -133,6 +133,12 @@ struct tb *block_translate_step(struct cpu *cpu, uint64_t pc, struct insn *in);
 bool core_emulate(struct cpu *cpu, const uint8_t *bytes, size_t n);
 #define FLAG_TF	0x100UL
 
+/*
+ * Make tb->cm.jc_entry, if it has none: with rt_lock held, and an epoch in which tb
+ * is good. Without room it stays NULL.
+ */
+void block_jc_entry(struct tb *tb);
+
 /* A TB of instruction idx of tb only, from tb's own source bytes, in no table,
  * never chained. NULL: no room.
  */
@@ -154,12 +160,16 @@ void emit_check(struct emit *e, uint64_t gva, const uint8_t *src, size_t n,
 
 /* ---- the code cache -------------------------------------------------------- */
 
-enum cache_kind { CACHE_TB, CACHE_REPLAY };
+enum cache_kind {
+	CACHE_TB,
+	CACHE_ENTRY,		/* the check before a TB that indirect jumps come to */
+	CACHE_REPLAY,
+};
 
 struct cache_range {
 	const uint8_t *start;
 	enum cache_kind kind;
-	void *owner;		/* struct tb, or smc.c's struct site */
+	void *owner;		/* struct tb, or (REPLAY) smc.c's struct site */
 };
 
 int cache_init(size_t bytes, void *base);
@@ -214,8 +224,9 @@ void core_heavy(struct cpu *cpu);
 
 /* Addresses that emitted code jumps to; not functions to call. core_exit is above. */
 extern const char core_range[];		/* here and behind: code that can be kicked */
-extern const char core_lookup[];	/* %rax: target, guest's %rax in SCR_INDIRECT */
-extern const char core_lookup_step[];	/* the same, and leave the cache */
+extern const char core_lookup_step[];	/* %rax: target, guest's %rax in SCR_INDIRECT */
+extern char core_jump_miss[];		/* the same, guest's %rcx in SCR_LOOKUP_RCX */
+extern const void *const core_empty_jc[];	/* 1 << JC_BITS times core_jump_miss */
 extern const char core_resume[];	/* guest state live, to cpu->resume_pc */
 extern const char core_signal_leave[];	/* guest state live, pc in resume_pc */
 extern const char core_upcall[];	/* the kernel comes here: %rdi is the cpu */

@@ -31,24 +31,29 @@
 #define CPU_HOST_FS	(CPU_GUEST_FS + 16)
 #define CPU_HOST_RSP	(CPU_GUEST_FS + 24)
 #define CPU_SCRATCH	(CPU_GUEST_FS + 32)
-#define CPU_JC		(CPU_SCRATCH + 64)
-#define CPU_JC_E	(CPU_JC + 8)
-#define CPU_ALIAS	(CPU_JC + 24)
-#define CPU_REPLAY_NEXT	(CPU_JC + 32)
-#define CPU_STOP_FLAG	(CPU_JC + 40)
-#define CPU_IN_CACHE	(CPU_JC + 44)
+#define CPU_ALIAS	(CPU_SCRATCH + 64)
+#define CPU_REPLAY_NEXT	(CPU_ALIAS + 8)
+#define CPU_STOP_FLAG	(CPU_ALIAS + 16)
+#define CPU_IN_CACHE	(CPU_ALIAS + 20)
 
-#define CPU_XSAVE	(CPU_JC + 48)
-#define CPU_XSAVE_MASK	(CPU_JC + 56)
-#define CPU_AREA	(CPU_JC + 64)
-#define CPU_TARGET	(CPU_JC + 72)
-#define CPU_EXIT_DESC	(CPU_JC + 80)
-#define CPU_RESUME_PC	(CPU_JC + 88)
-#define CPU_REPLAY_PAGE	(CPU_JC + 96)
-#define CPU_HEAVY	(CPU_JC + 104)
-#define CPU_FSGSBASE	(CPU_JC + 108)
-#define CPU_GS_SEL	(CPU_JC + 112)
-#define CPU_KICKS_SEEN	(CPU_JC + 120)
+#define CPU_XSAVE	(CPU_ALIAS + 24)
+#define CPU_XSAVE_MASK	(CPU_ALIAS + 32)
+#define CPU_AREA	(CPU_ALIAS + 40)
+#define CPU_TARGET	(CPU_ALIAS + 48)
+#define CPU_EXIT_DESC	(CPU_ALIAS + 56)
+#define CPU_RESUME_PC	(CPU_ALIAS + 64)
+#define CPU_REPLAY_PAGE	(CPU_ALIAS + 72)
+#define CPU_HEAVY	(CPU_ALIAS + 80)
+#define CPU_FSGSBASE	(CPU_ALIAS + 84)
+#define CPU_GS_SEL	(CPU_ALIAS + 88)
+#define CPU_KICKS_SEEN	(CPU_ALIAS + 96)
+
+/*
+ * The jump cache lies behind struct cpu (struct cpu_room), so that %gs leads to it,
+ * too. It has one entry for each value of a program counter's low half.
+ */
+#define CPU_JC_TABLE	8192
+#define JC_BITS		16
 
 /* struct codewp_area */
 #define AREA_BUSY	0
@@ -60,22 +65,19 @@
 
 /*
  * Who uses which spill slot. INDIRECT holds the guest's %rax while the target
- * of an indirect jump is in %rax; LOOKUP_* belong to the lookup that follows;
+ * of an indirect jump is in %rax, LOOKUP_RCX its %rcx from the jump to the end of
+ * the check at its target;
  * ADDR and ADDR2 hold the registers that a rewritten operand's address takes;
  * REPLAY the same in a replay stub; EXIT the guest's %rax in an exit stub.
  */
 #define SCR_INDIRECT	0
 #define SCR_LOOKUP_RCX	1
 #define SCR_LOOKUP_RDX	2
-#define SCR_LOOKUP_TARGET 3
 #define SCR_ADDR	4
 #define SCR_ADDR2	5
 #define SCR_REPLAY	6
 #define SCR_EXIT	7
 #define CPU_SCR(n)	(CPU_SCRATCH + (n) * 8)
-
-/* The jump cache has one entry for each value of a program counter's low half. */
-#define JC_BITS		16
 
 /* What core_enter() and core_dispatch() say besides a host address. */
 #define LEAVE_MISS	1	/* no TB: translate */

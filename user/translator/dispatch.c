@@ -9,6 +9,7 @@
  * rest runs after core_heavy(). Locks: the code map's own, never across guest
  * code.
  */
+#include <elf.h>
 #include <cpuid.h>
 #include <errno.h>
 #include <sched.h>
@@ -39,8 +40,6 @@ CHECK_OFFSET(guest_gs, CPU_GUEST_GS);
 CHECK_OFFSET(host_fs, CPU_HOST_FS);
 CHECK_OFFSET(host_rsp, CPU_HOST_RSP);
 CHECK_OFFSET(scratch, CPU_SCRATCH);
-CHECK_OFFSET(jc, CPU_JC);
-CHECK_OFFSET(jc.e, CPU_JC_E);
 CHECK_OFFSET(alias, CPU_ALIAS);
 CHECK_OFFSET(replay_next, CPU_REPLAY_NEXT);
 CHECK_OFFSET(stop, CPU_STOP_FLAG);
@@ -56,6 +55,7 @@ CHECK_OFFSET(xsave_mask, CPU_XSAVE_MASK);
 CHECK_OFFSET(area, CPU_AREA);
 CHECK_OFFSET(replay_page, CPU_REPLAY_PAGE);
 CHECK_OFFSET(kicks_seen, CPU_KICKS_SEEN);
+_Static_assert(offsetof(struct cpu_room, jc) == CPU_JC_TABLE, "cpu.h and translator.h differ");
 _Static_assert(offsetof(struct codewp_area, busy) == AREA_BUSY &&
 	       offsetof(struct codewp_area, ip) == AREA_IP &&
 	       offsetof(struct codewp_area, sp) == AREA_SP &&
@@ -250,9 +250,12 @@ uint64_t core_dispatch(struct cpu *cpu, const struct tb_exit *exit)
 		cpu->last_epoch = cpu->epoch;
 		return LEAVE_MISS;
 	}
-	chain(from, slot, tb);
-	if (!exit)
+	if (!exit) {
+		if (!tb->cm.jc_entry)
+			return LEAVE_MISS;	/* to make it */
 		codemap_jc_insert(&cpu->jc, &tb->cm);
+	}
+	chain(from, slot, tb);
 	return (uint64_t)tb->cm.entry;
 }
 
@@ -271,7 +274,7 @@ static struct tb *find_or_make(struct cpu *cpu)
 	if (!from) {
 		cache_enter(cpu);
 		tb = (struct tb *)codemap_lookup(the_map, cpu->regs.rip, 0);
-		if (tb)
+		if (tb && tb->cm.jc_entry)
 			return tb;
 		cache_leave(cpu);
 	}
@@ -279,6 +282,8 @@ static struct tb *find_or_make(struct cpu *cpu)
 	tb = (struct tb *)codemap_lookup(the_map, cpu->regs.rip, 0);
 	if (!tb)
 		tb = block_translate(cpu, cpu->regs.rip);
+	if (tb && !from)
+		block_jc_entry(tb);
 	if (tb) {
 		cache_enter(cpu);
 		/* A flush may have come between, and taken the memory of the edge. */
@@ -605,13 +610,41 @@ int core_cpu_init(struct cpu *cpu)
 	return 0;
 }
 
+/*
+ * Where core_empty_jc is in the program's file. Its pages are the same for every
+ * thread until it writes to them.
+ */
+static off_t empty_jc_offset(void)
+{
+	const Elf64_Phdr *ph = (const void *)getauxval(AT_PHDR);
+	uint64_t at = (uint64_t)core_empty_jc;
+
+	for (size_t n = getauxval(AT_PHNUM); n; n--, ph++)
+		if (ph->p_type == PT_LOAD && at - ph->p_vaddr < ph->p_filesz)
+			return at - ph->p_vaddr + ph->p_offset;
+	return -1;
+}
+
+/* An empty jump cache, where %gs leads to. */
+static int jc_init(struct cpu *cpu)
+{
+	void **e = ((struct cpu_room *)cpu)->jc;
+	size_t bytes = sizeof(((struct cpu_room *)cpu)->jc);
+	off_t offset = core_opts.image_fd > 0 ? empty_jc_offset() : -1;
+
+	if (offset < 0)
+		memcpy(e, core_empty_jc, bytes);
+	else if (mmap(e, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE,
+		      core_opts.image_fd, offset) == MAP_FAILED)
+		return -errno;
+	return codemap_jc_attach(the_map, &cpu->jc, e, JC_BITS, core_jump_miss);
+}
+
 int core_thread_init(struct cpu *cpu)
 {
 	int err = cpu->xsave ? 0 : xsave_init(cpu);
 
-	if (!err)
-		err = codemap_jc_attach(the_map, &cpu->jc, JC_BITS);
-	return err ?: smc_thread_init(cpu);
+	return err ?: jc_init(cpu) ?: smc_thread_init(cpu);
 }
 
 void core_thread_exit(struct cpu *cpu)
@@ -638,14 +671,6 @@ static void drop_any(struct tb *tb, void *unused)
 		}
 }
 
-/* Of a code map that is not used any more. */
-static void jc_forget(struct cpu *cpu)
-{
-	if (cpu->jc.e)
-		munmap(cpu->jc.e, (cpu->jc.mask + 1) * sizeof(*cpu->jc.e));
-	cpu->jc.e = NULL;
-}
-
 void core_fork_child(struct cpu *cpu, bool alone)
 {
 	int err = 0;
@@ -660,8 +685,9 @@ void core_fork_child(struct cpu *cpu, bool alone)
 		c->run_depth = 0;
 		/* The parent's, with locks that nobody here will give back. */
 		c->thread = NULL;
+		/* Of a code map that is not used any more. */
 		if (!alone)
-			jc_forget(c);
+			c->jc.e = NULL;
 	}
 	cuts = 0;
 	cpu->last_tb = NULL;
@@ -670,10 +696,9 @@ void core_fork_child(struct cpu *cpu, bool alone)
 		cache_for_each_tb(drop_any, NULL);
 	} else {
 		cache_reset();
-		jc_forget(cpu);
 		err = core_new_map();
 		if (!err)
-			err = codemap_jc_attach(the_map, &cpu->jc, JC_BITS);
+			err = jc_init(cpu);
 	}
 	if (!err)
 		err = smc_thread_init(cpu);

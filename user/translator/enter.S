@@ -75,53 +75,18 @@ leave:
 	ret
 
 /*
- * An indirect jump: %rax is the target, the guest's %rax in SCR_INDIRECT. No
- * flag changes on the way to a hit: the comparison is ~pc + target + 1, looked
- * at with jrcxz.
+ * An indirect jump whose target is in %rax, the guest's %rax in SCR_INDIRECT, and
+ * that did not find it: through an empty entry of the jump cache, or told off by
+ * the code at another block's entry, or because it is to leave the cache. The
+ * guest's %rcx is in SCR_LOOKUP_RCX. From a step it always comes here, with %rcx.
  */
-	/*
-	 * Behind all other code (an orphan section), so that smc.c can count it to
-	 * the code range, from core_range on: a kick here would else be lost. The
-	 * upcall changes CPU_TARGET; hence a slot of its own.
-	 */
-	.section .text_lookup, "ax", @progbits
-	.p2align 6
-	.globl	core_range
-core_range:
-	.globl	core_lookup
-core_lookup:
-	movq	%rcx, %gs:CPU_SCR(SCR_LOOKUP_RCX)
-	movl	%gs:CPU_STOP_FLAG, %ecx
-	movq	%rdx, %gs:CPU_SCR(SCR_LOOKUP_RDX)
-	jrcxz	1f
-	jmp	lookup_miss
-1:	movq	%gs:CPU_JC_E, %rdx
-	movzwl	%ax, %ecx			/* JC_BITS */
-	leaq	(%rcx, %rcx), %rcx
-	leaq	(%rdx, %rcx, 8), %rdx
-	movq	(%rdx), %rcx
-	notq	%rcx
-	leaq	1(%rcx, %rax), %rcx
-	jrcxz	2f
-	jmp	lookup_miss
-2:	movq	8(%rdx), %rcx
-	movq	%gs:CPU_SCR(SCR_INDIRECT), %rax
-	movq	%gs:CPU_SCR(SCR_LOOKUP_RDX), %rdx
-	movq	%rcx, %gs:CPU_SCR(SCR_LOOKUP_TARGET)
-	movq	%gs:CPU_SCR(SCR_LOOKUP_RCX), %rcx
-	jmp	*%gs:CPU_SCR(SCR_LOOKUP_TARGET)
-
-	.text
-/* From a step: whatever the jump cache knows, the dispatcher shall see it. */
 	.globl	core_lookup_step
 core_lookup_step:
 	movq	%rcx, %gs:CPU_SCR(SCR_LOOKUP_RCX)
-	movq	%rdx, %gs:CPU_SCR(SCR_LOOKUP_RDX)
-
-lookup_miss:
+	.globl	core_jump_miss
+core_jump_miss:
 	movq	%rax, %gs:CPU_RIP
 	movq	%gs:CPU_SCR(SCR_LOOKUP_RCX), %rcx
-	movq	%gs:CPU_SCR(SCR_LOOKUP_RDX), %rdx
 	movq	%gs:CPU_SCR(SCR_INDIRECT), %rax
 	movq	$0, %gs:CPU_EXIT_DESC
 	movq	%rax, %gs:CPU_RAX
@@ -194,7 +159,9 @@ stopped:
  * which knows that the guest's registers are still in cpu->regs, and comes back to
  * kicked (core_upcall).
  */
-	.section .text_lookup, "ax", @progbits
+	.section .text_range, "ax", @progbits
+	.globl	core_range
+core_range:
 restore_guest:
 	movq	CPU_AREA(%rdi), %rax
 	movl	AREA_KICKS(%rax), %eax
@@ -356,5 +323,14 @@ restore_address:
 	.p2align 2
 default_mxcsr:
 	.long	0x1f80
+
+/* A jump cache that holds nothing, for threads to map. */
+	.section .rodata_jc, "a", @progbits
+	.balign	4096
+	.globl	core_empty_jc
+core_empty_jc:
+	.rept	1 << JC_BITS
+	.quad	core_jump_miss
+	.endr
 
 	.section .note.GNU-stack, "", @progbits

@@ -31,7 +31,8 @@
 struct runtime rt = { .program = "?", .stderr_fd = 2, .first = true };
 struct codewp *the_ctx;
 
-static struct cpu cpu __attribute__((aligned(64)));
+static struct cpu_room room;
+static struct cpu *const cpu = &room.cpu;
 
 /*
  * A child gives its copy up: it may become a daemon, and whoever waits for the
@@ -84,20 +85,32 @@ static void run(void *unused)
 
 	rt_lock();
 	fd_open_begin();
-	err = core_thread_init(&cpu);
+	err = core_thread_init(cpu);
 	fd_open_end();
 	if (err)
 		die("cannot register the thread: %s", codewp_strerror(err));
-	err = signal_init(&cpu);
+	err = signal_init(cpu);
 	if (err)
 		die("cannot take over the signals: %s", strerror(-err));
 	rt_unlock();
 	rt.started = true;
-	thread_run(&cpu);
+	thread_run(cpu);
 }
 
 /* signal_entry.S */
 _Noreturn void call_on_stack(void *top, void (*fn)(void *arg), void *arg);
+
+/* Our own program, to map from. */
+static int open_image(void)
+{
+	int fd;
+
+	fd_open_begin();
+	fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+	fd = fd < 0 ? 0 : fd_guard(fd);
+	fd_open_end();
+	return fd < 0 ? 0 : fd;
+}
 
 /* Our own program, to be executed again: it must not depend on any path. */
 static int open_self(void)
@@ -157,7 +170,7 @@ int main(int argc, char **argv)
 	char *stack;
 	int err;
 
-	if (core_cpu_init(&cpu))
+	if (core_cpu_init(cpu))
 		die("the %%gs base cannot be set");
 	/* All of the heap in one place: behind the runtime's own data. */
 	mallopt(M_MMAP_MAX, 0);
@@ -165,7 +178,7 @@ int main(int argc, char **argv)
 
 	options_parse(argc, argv);
 	rt.program = settings.program;
-	thread_init(&cpu);
+	thread_init(cpu);
 	open_descriptors();
 	program_find(&prog);
 	rt.exe_fd = prog.fd;
@@ -190,7 +203,7 @@ int main(int argc, char **argv)
 		personality(personality(0xffffffff) & ~READ_IMPLIES_EXEC);
 	}
 	if (settings.seccomp_fd >= 0) {
-		err = seccomp_load(&cpu, settings.seccomp_fd);
+		err = seccomp_load(cpu, settings.seccomp_fd);
 		if (err)
 			die("seccomp filters: %s", strerror(-err));
 	}
@@ -198,6 +211,7 @@ int main(int argc, char **argv)
 	if (!stack)
 		die("no memory for the runtime's stack");
 
+	settings.core.image_fd = open_image();
 	settings.core.cache_base = (void *)RUNTIME_CACHE;
 	settings.core.cache_bytes = mem_limit_cache(settings.core.cache_bytes);
 	err = core_init(&settings.core);
@@ -207,8 +221,8 @@ int main(int argc, char **argv)
 	procfs_init(img.sp);
 	prctl(PR_SET_NAME, strrchr(prog.name, '/') ? strrchr(prog.name, '/') + 1 : prog.name);
 
-	cpu.regs.rip = img.entry;
-	cpu.regs.r[4] = img.sp;
-	cpu.regs.rflags = 0x202;
+	cpu->regs.rip = img.entry;
+	cpu->regs.r[4] = img.sp;
+	cpu->regs.rflags = 0x202;
 	call_on_stack(stack + STACK_BYTES, run, NULL);
 }

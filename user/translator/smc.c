@@ -474,7 +474,8 @@ bool core_guest_state(struct cpu *cpu, struct codewp_regs *regs)
 	const struct site *s;
 	struct tb *tb;
 
-	if (!cache_find(regs->rip, &r))
+	/* Between two of the guest's instructions nothing faults. */
+	if (!cache_find(regs->rip, &r) || r.kind == CACHE_ENTRY)
 		return false;
 	if (r.kind == CACHE_TB) {
 		tb = r.owner;

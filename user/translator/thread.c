@@ -114,14 +114,15 @@ static size_t round_up(size_t n, size_t to)
 static struct cpu *new_cpu(void)
 {
 	const Elf64_Phdr *ph = tls_segment();
-	size_t tls = round_up(tls_size(ph), 64), cpu_at, bytes;
+	size_t tls = round_up(tls_size(ph), 64), bytes;
+	struct cpu_room *room;
 	struct cpu *cpu;
 	char *stack, *p;
 
 	/* A hole is below each mapping, so that no overflow stays unnoticed. */
 	stack = mem_runtime_map(THREAD_STACK, PROT_READ | PROT_WRITE);
-	cpu_at = THREAD_SIGSTACK + tls + TCB_BYTES;
-	bytes = round_up(cpu_at + sizeof(*cpu), PAGE);
+	bytes = THREAD_SIGSTACK + tls + TCB_BYTES;
+	bytes = round_up(bytes, PAGE) + _Alignof(struct cpu_room) + sizeof(*room);
 	p = mem_runtime_map(bytes, PROT_READ | PROT_WRITE);
 	if (!stack || !p) {
 		if (stack)
@@ -130,7 +131,9 @@ static struct cpu *new_cpu(void)
 			munmap(p, bytes);
 		return NULL;
 	}
-	cpu = (struct cpu *)(p + cpu_at);
+	room = (void *)round_up((uintptr_t)p + THREAD_SIGSTACK + tls + TCB_BYTES,
+				_Alignof(struct cpu_room));
+	cpu = &room->cpu;
 	cpu->stack = stack;
 	cpu->sigstack = p;
 	cpu->tls = p + THREAD_SIGSTACK + tls;
@@ -144,12 +147,10 @@ static struct cpu *new_cpu(void)
  */
 static void forget_thread(struct cpu *cpu)
 {
-	struct codemap_jc jc = cpu->jc;
 	void *xsave = cpu->xsave;
 	uint64_t xsave_mask = cpu->xsave_mask;
 
 	memset(cpu, 0, offsetof(struct cpu, next));
-	cpu->jc = jc;
 	cpu->xsave = xsave;
 	cpu->xsave_mask = xsave_mask;
 }

@@ -92,8 +92,9 @@ static struct tb *try_translate(struct cpu *cpu, uint64_t pc, struct insn *step,
 		return fetch_fault(cpu, pc, pc, &mc[0]);
 	/* scan() looks at bytes that are not there before it refuses them. */
 	memset(src + have, 0, 2 * INSN_MAX);
+	/* Without a TB that jumps here it is an indirect jump that brings us. */
 	if (!block_begin(&b, pc, step ? TB_STEP : mc[0].class == MEM_CHECKED ? TB_CHECKED : 0,
-			 TB_MAX_HOST)) {
+			 !step && !cpu->last_tb && mc[0].class != MEM_CHECKED, TB_MAX_HOST)) {
 		*err = -ENOSPC;
 		return NULL;
 	}

@@ -20,6 +20,8 @@
 #include <codewp.h>
 #include <codewp/codemap.h>
 
+#include "cpu.h"
+
 #define EXIT_UNSUPPORTED 70
 
 /* ---- per thread: struct cpu, behind %gs (cpu.h has the asm offsets) ----- */
@@ -65,7 +67,6 @@ struct cpu {
 	uint64_t host_fs;		/* the runtime's %fs base */
 	uint64_t host_rsp;		/* the runtime's stack while in the cache */
 	uint64_t scratch[8];		/* the cache's spill slots */
-	struct codemap_jc jc;		/* jump cache: jc.e read by assembly */
 	uint64_t alias;			/* replay: address on the alias */
 	uint64_t replay_next;		/* replay: where to go on */
 	volatile uint32_t stop;		/* set by anyone: leave the cache at the next cut */
@@ -81,6 +82,8 @@ struct cpu {
 	uint32_t fsgsbase;		/* rdfsbase and friends work */
 	uint64_t gs_sel;		/* the guest's idea of the %gs selector */
 	uint32_t kicks_seen;		/* of area->kicks: their events have been seen */
+
+	struct codemap_jc jc;		/* jump cache: the table of struct cpu_room */
 
 	/* Core's: why guest code stopped. */
 	enum cpu_exit exit;
@@ -144,6 +147,12 @@ struct cpu {
 	struct run_stats stats;
 };
 
+/* A thread's memory as enter.S and emitted code expect it. */
+struct cpu_room {
+	struct cpu cpu;
+	_Alignas(CPU_JC_TABLE) void *jc[1 << JC_BITS];	/* core_thread_init() maps it */
+};
+
 extern struct cpu *all_cpus;
 
 /* The calling thread's, by %gs: good in upcalls and signal handlers. */
@@ -184,6 +193,7 @@ struct core_opts {
 	size_t cache_bytes;
 	size_t max_insns;	/* per TB; 1 for debugging */
 	bool no_chain;		/* for debugging */
+	int image_fd;		/* of this program's file, to map from; 0: none */
 	void *cache_base;	/* where the cache shall be: within 2 GiB of the
 				 * runtime's text; NULL: the core looks for room
 				 */
