@@ -93,12 +93,12 @@ static uint64_t parse_size(const char *s)
 
 	errno = 0;
 	n = strtoull(s, &end, 10);
-	switch (*end) {
-	case 'K': case 'k': shift = 10; break;
-	case 'M': case 'm': shift = 20; break;
-	case 'G': case 'g': shift = 30; break;
-	default: break;
-	}
+	if (*end && strchr("Kk", *end))
+		shift = 10;
+	else if (*end && strchr("Mm", *end))
+		shift = 20;
+	else if (*end && strchr("Gg", *end))
+		shift = 30;
 	if (*s < '0' || *s > '9' || errno || (shift && *++end) || *end ||
 	    n > VMM_MAX_RAM >> shift)
 		tool_usage_error("--ram '%s': want a number with K, M or G, at most %lluG", s,

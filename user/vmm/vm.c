@@ -104,8 +104,11 @@ static int make_vcpu(struct vmm *vm, unsigned int i, struct kvm_cpuid2 *cpuid,
 	}
 	vm->cpus = i + 1;
 	bytes = ioctl(vm->kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
-	if (bytes < (int)sizeof(*vcpu->run))
+	if (bytes < (int)sizeof(*vcpu->run)) {
+		vmm_say(why, size, "KVM's vCPUs have %d bytes to share, not %zu", bytes,
+			sizeof(*vcpu->run));
 		return -EPROTO;
+	}
 	vcpu->run_bytes = bytes;
 	vcpu->run = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu->fd, 0);
 	if (vcpu->run == MAP_FAILED) {
