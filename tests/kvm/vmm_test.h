@@ -66,13 +66,11 @@ static inline uint64_t kv_features(void)
 /* Are a guest's stores told apart from KVM's own writes? */
 static inline bool kv_guest_told(void)
 {
-	return kv_features() & CODEWP_FEATURE_STOP && !kv_machine("npt0");
+	return kv_features() & CODEWP_FEATURE_STOP;
 }
 
 static inline void kv_need_stop(void)
 {
-	if (kv_machine("npt0"))
-		SKIP("shadow paging: ring delivery only");
 	if (!(kv_features() & CODEWP_FEATURE_STOP))
 		SKIP("the module codewp_kvm is not loaded: no STOP");
 }
