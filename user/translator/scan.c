@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 /*
  * The fast way to decode: the length of an instruction that is copied as it is, that
- * branches to a constant or has an operand relative to %rip, from two tables. Zydis stays the judge: whatever is
- * not in the tables, or has a prefix that is not usual with it, is refused here and
- * goes there, and tests/core/scan.c compares the two over all of the tables.
+ * branches to a constant or has an operand relative to %rip, from two tables. Zydis
+ * stays the judge: whatever is not in the tables, or has a prefix that is not usual with
+ * it, is refused here and goes there, and tests/core/scan.c compares the two over all of
+ * the tables.
  *
  * No state, no lock, no libc.
  */
