@@ -353,6 +353,57 @@ CASE(fork_from_threads_that_patch)
 }
 
 /*
+ * A thread that stores to one address by one instruction, beside code that it runs,
+ * and in whose way each fork is for a moment. However often that happens, it is none
+ * of its business.
+ */
+static void *stores_in_one_place(void *arg)
+{
+	volatile uint8_t *at = arg;
+	uint64_t n = 0;
+
+	while (!stop_threads) {
+		*at = ++n;
+		CHECK_EQ(*at, (uint8_t)n);
+	}
+	return (void *)n;
+}
+
+CASE(one_store_and_many_forks)
+{
+	uint32_t forks = getenv("CODEWP_VM") ? 200 : 10000;
+	/* what is copied, while nobody may write it, is some data, too */
+	uint8_t *page = place_get(PLACE_ANON, 100);
+	uint64_t *n;
+	pthread_t t;
+
+	put_ret_imm(page, 1);
+	CHECK_EQ(run1(page, 0), 1);
+	memset(page + 2 * PAGE, 1, 98 * PAGE);
+	stop_threads = 0;
+	CHECK(!pthread_create(&t, NULL, stores_in_one_place, page + PAGE));
+	/* Most of them fail, which they do late; that is quicker. */
+	for (uint32_t i = 0; i < forks; i++) {
+		if (i % 500 == 0) {
+			pid_t pid = must_fork();
+
+			if (!pid)
+				_exit(run1(page, 0) == 1 ? 6 : 7);
+			must_exit(pid, 6);
+			continue;
+		}
+		errno = 0;
+		CHECK(syscall(SYS_clone, SIGCHLD | CLONE_FS | CLONE_NEWNS, NULL, NULL, NULL,
+			      NULL) < 0);
+		CHECK_EQ(errno, EINVAL);
+		usleep(20);	/* the other one runs meanwhile */
+	}
+	stop_threads = 1;
+	CHECK(!pthread_join(t, (void **)&n));
+	CHECK(n);
+}
+
+/*
  * One page that is patched all the time, in the parent by its threads and in the child
  * by threads of its own, each with numbers that say who wrote them where. Whoever runs
  * another one's number has code that is not its own.
