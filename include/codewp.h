@@ -276,6 +276,8 @@ int codewp_event_fd(struct codewp_view *view);	/* poll this; or -errno */
  */
 int codewp_kernel_write(struct codewp_view *view, uint64_t voff, uint64_t len);
 int codewp_kernel_write_addr(struct codewp *ctx, const void *addr, size_t len);
+/* 1: it would open a page. For threads: drop the page's translations before. */
+int codewp_armed_addr(struct codewp *ctx, const void *addr, size_t len);
 
 /* ---- dirty clients and counters ---------------------------------------- */
 

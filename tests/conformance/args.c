@@ -243,6 +243,7 @@ TEST(other_calls_refuse)
 	REFUSED(codewp_kernel_write(fx.view, BYTES, 1), ERANGE);
 	REFUSED(codewp_kernel_write(fx.view, 2, -1UL), EOVERFLOW);
 	OK(codewp_kernel_write(fx.view, BYTES, 0));
+	REFUSED(codewp_armed_addr(NULL, fx.mem, 1), EINVAL);
 	REFUSED(codewp_kernel_write_addr(NULL, fx.mem, 1), EINVAL);
 	REFUSED(codewp_clients(NULL, 0), EINVAL);
 	REFUSED(codewp_clients(fx.view, 8), EINVAL);

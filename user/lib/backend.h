@@ -49,6 +49,7 @@ struct backend_ops {
 	int (*event_fd)(struct codewp_view *view, int fd);
 	int (*kernel_write)(struct codewp_view *view, uint64_t voff, uint64_t len);
 	int (*kernel_write_addr)(struct codewp *ctx, uintptr_t addr, size_t len);
+	int (*armed_addr)(struct codewp *ctx, uintptr_t addr, size_t len);
 	int (*clients)(struct codewp_view *view, uint32_t clients);
 	int64_t (*harvest)(struct codewp_view *view, uint32_t client,
 			   uint64_t voff, uint64_t len, uint64_t *bitmap);
@@ -89,6 +90,7 @@ bool soft_signal(struct codewp *ctx, int sig, siginfo_t *info, void *uc);
 int soft_event_fd(struct codewp_view *view, int fd);
 int soft_kernel_write(struct codewp_view *view, uint64_t voff, uint64_t len);
 int soft_kernel_write_addr(struct codewp *ctx, uintptr_t addr, size_t len);
+int soft_armed_addr(struct codewp *ctx, uintptr_t addr, size_t len);
 int soft_clients(struct codewp_view *view, uint32_t clients);
 int64_t soft_harvest(struct codewp_view *view, uint32_t client, uint64_t voff,
 		     uint64_t len, uint64_t *bitmap);
@@ -110,6 +112,7 @@ int soft_stats(struct codewp_view *view, struct codewp_stats *st);
 	.event_fd = soft_event_fd,			\
 	.kernel_write = soft_kernel_write,		\
 	.kernel_write_addr = soft_kernel_write_addr,	\
+	.armed_addr = soft_armed_addr,			\
 	.clients = soft_clients,			\
 	.harvest = soft_harvest,			\
 	.stats = soft_stats

@@ -465,6 +465,7 @@ const struct backend_ops kmod_backend = {
 	.event_fd = kmod_event_fd,
 	.kernel_write = kmod_kernel_write,
 	.kernel_write_addr = kmod_kernel_write_addr,
+	.armed_addr = kmod_kernel_write_addr,	/* nothing is in the kernel's way */
 	.clients = kmod_clients,
 	.harvest = kmod_harvest,
 	.stats = kmod_stats,

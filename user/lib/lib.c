@@ -856,6 +856,23 @@ int codewp_kernel_write_addr(struct codewp *ctx, const void *addr, size_t len)
 	return ctx->ops->kernel_write_addr(ctx, (uintptr_t)addr, len);
 }
 
+/**
+ * codewp_armed_addr() - would codewp_kernel_write_addr() open a page
+ * @ctx: context
+ * @addr: first byte, in a view or not
+ * @len: bytes
+ *
+ * For translators with several threads, which drop the blocks of such pages before
+ * they are opened. Takes no lock; what others arm meanwhile may be missed. Return:
+ * 1 or 0 (always, where the kernel can write armed pages); -EINVAL.
+ */
+int codewp_armed_addr(struct codewp *ctx, const void *addr, size_t len)
+{
+	if (!ctx)
+		return -EINVAL;
+	return ctx->ops->armed_addr(ctx, (uintptr_t)addr, len);
+}
+
 /* ---- dirty clients and counters ----------------------------------------- */
 
 /**

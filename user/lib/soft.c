@@ -615,20 +615,18 @@ int soft_kernel_write(struct codewp_view *view, uint64_t voff, uint64_t len)
 	return err;
 }
 
-int soft_kernel_write_addr(struct codewp *ctx, uintptr_t addr, size_t len)
+/* Most system calls write where nothing is armed: see that without the lock. */
+int soft_armed_addr(struct codewp *ctx, uintptr_t addr, size_t len)
 {
 	uintptr_t end = addr + len, at = addr;
 	bool armed = false;
-	sigset_t saved;
 	struct map m;
-	int err = 0;
 
 	if (!len || !load_acquire(&ctx->armed))
 		return 0;
 	if (end < addr)
 		end = UINTPTR_MAX & ~PAGE_MASK;
 
-	/* Most system calls write where nothing is armed: see without the lock. */
 	ctx_read_begin(ctx);
 	for (; !armed && at < end; at = m.end) {
 		uint64_t voff, n;
@@ -644,11 +642,22 @@ int soft_kernel_write_addr(struct codewp *ctx, uintptr_t addr, size_t len)
 			((voff + n + PAGE_MASK) >> PAGE_SHIFT);
 	}
 	ctx_read_end(ctx);
-	if (!armed)
-		return 0;
+	return armed;
+}
 
+int soft_kernel_write_addr(struct codewp *ctx, uintptr_t addr, size_t len)
+{
+	uintptr_t end = addr + len, at = addr;
+	sigset_t saved;
+	struct map m;
+	int err = 0;
+
+	if (!soft_armed_addr(ctx, addr, len))
+		return 0;
+	if (end < addr)
+		end = UINTPTR_MAX & ~PAGE_MASK;
 	ctx_lock(ctx, &saved);
-	for (at = addr; !err && at < end; at = m.end) {
+	for (; !err && at < end; at = m.end) {
 		if (!track_next(&ctx->track, at, &m) || m.start >= end)
 			break;
 		if (at < m.start)

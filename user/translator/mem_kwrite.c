@@ -11,7 +11,8 @@
  * their look.
  *
  * Owns cpu->kwrite and cpu->kwrites, which only their thread writes. Takes no lock
- * but, while memory is frozen, rt_lock, to wait until that is over.
+ * but rt_lock: while memory is frozen, to wait until that is over, and to open pages
+ * that are armed.
  */
 #include "mem.h"
 
@@ -48,6 +49,29 @@ static void announce(uint64_t start, uint64_t end)
 	}
 }
 
+/*
+ * Another thread that writes such a page does not trap from here on, and is to run
+ * what it writes: so the blocks die first, and whoever is in one leaves it.
+ */
+static void open_for_kernel(uint64_t start, uint64_t end)
+{
+	bool mine = rt_lock_mine();
+
+	if (!mine)
+		rt_lock();
+	for (uint64_t gva = PAGE_DOWN(start); gva < end; gva += PAGE) {
+		const struct region *r = map_at(gva);
+
+		if (r && (r->kind == R_PVIEW || r->kind == R_SHM))
+			core_invalidate_page(r->mv->base + ((r->voff + gva - r->start) >> 12),
+					     0, PAGE - 1);
+	}
+	core_serialize();
+	codewp_kernel_write_addr(the_ctx, (void *)start, end - start);
+	if (!mine)
+		rt_unlock();
+}
+
 /**
  * mem_kernel_write() - a system call is about to write guest memory
  * @addr: first byte
@@ -64,8 +88,12 @@ void mem_kernel_write(uint64_t addr, uint64_t len)
 		len = TASK_END - addr;
 	if (!kwrite_alone())
 		announce(addr, addr + len);
-	if (!(codewp_backend_info(the_ctx)->can & CODEWP_CAN_KERNEL_WRITES))
+	if (codewp_backend_info(the_ctx)->can & CODEWP_CAN_KERNEL_WRITES)
+		return;
+	if (kwrite_alone())
 		codewp_kernel_write_addr(the_ctx, (void *)addr, len);
+	else if (codewp_armed_addr(the_ctx, (void *)addr, len))
+		open_for_kernel(addr, addr + len);
 }
 
 void kwrite_end(struct cpu *cpu)

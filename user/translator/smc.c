@@ -228,8 +228,7 @@ void smc_retire(struct codemap_tb *dead)
 	}
 }
 
-/* On return no other thread runs what smc_retire() has replaced. */
-static void serialize_others(void)
+void core_serialize(void)
 {
 	long ret;
 
@@ -295,7 +294,7 @@ static void page_written(struct cpu *cpu, uint64_t page, uint64_t addr, uint64_t
 {
 	may_use_libc(cpu, how);
 	drop_page(page, ip);
-	serialize_others();
+	core_serialize();
 	st.opened++;
 	if (armed && mem_open_page(addr))
 		fatal("a written page cannot be opened, at %#lx", (unsigned long)addr);
@@ -463,7 +462,7 @@ void smc_event(uint64_t page, uint64_t ip)
 	stats_page(page, STAT_TRAP, 1);
 	probe_trap(page, 0, ip, PROBE_HOW_EVENT);
 	drop_page(page, ip);
-	serialize_others();
+	core_serialize();
 }
 
 /* ---- faults ------------------------------------------------------------------------- */

@@ -234,6 +234,8 @@ enum cpu_exit core_run(struct cpu *cpu);
 size_t core_invalidate_range(uint64_t start, uint64_t end);
 /* The same by code-map page (mem_code.page), bytes [first, last]. */
 size_t core_invalidate_page(uint64_t page, unsigned int first, unsigned int last);
+/* On return no other thread is in a block that was dropped before (smc_retire()). */
+void core_serialize(void);
 
 /* Is this host address in the code cache? And what guest instruction is it?
  * core_guest_state() rewrites *regs from the host state at a fault to the guest
