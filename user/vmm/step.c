@@ -141,6 +141,30 @@ static int open_page(struct vmm *vm, uint64_t voff, uint64_t *opened, int *n)
 	return codewp_disarm(vm->view, page, PAGE_SIZE);
 }
 
+#define MAX_STEPS	3	/* of an instruction that goes nowhere, such as jmp to itself */
+
+/*
+ * A step over the store. It may end before the instruction: where the second-level
+ * fault came in a step, one emulator's VMX (bochs 2.7) delivers that step's trap when
+ * it enters the guest again. So a step that has not moved is made again.
+ */
+static int step_past(struct vmm_vcpu *vcpu, struct vmm_exit *exit)
+{
+	struct kvm_regs before, after;
+	int err, n = 0;
+
+	do {
+		err = vmm_get_regs(vcpu, &before);
+		if (!err)
+			err = vmm_step(vcpu, exit);
+		if (err || exit->kind != VMM_EXIT_DEBUG)
+			return err;
+		err = vmm_get_regs(vcpu, &after);
+	} while (!err && after.rip == before.rip && after.rcx == before.rcx &&
+		 ++n < MAX_STEPS);
+	return err;
+}
+
 int vmm_step_held(struct vmm_vcpu *vcpu, struct vmm_exit *exit)
 {
 	uint64_t opened[MAX_OPENED], first;
@@ -157,7 +181,7 @@ int vmm_step_held(struct vmm_vcpu *vcpu, struct vmm_exit *exit)
 		/* After the blocks: a page that is open has none that the store hits. */
 		err = open_page(vm, exit->voff, opened, &n);
 		if (!err)
-			err = vmm_step(vcpu, exit);
+			err = step_past(vcpu, exit);
 	} while (!err && exit->kind == VMM_EXIT_STOP);
 	for (i = 0; i < n; i++) {
 		err2 = codewp_arm(vm->view, opened[i], PAGE_SIZE, CODEWP_STOP, NULL);
