@@ -92,6 +92,11 @@ struct codemap_ops {
 	 * Called under the page's lock. NULL: generations are not compared.
 	 */
 	uint32_t (*page_gen)(void *arg, uint64_t page);
+	/*
+	 * Memory for tables and descriptors, zeroed, as by calloc(), to be given
+	 * back to free(). Called holding nothing. NULL: calloc() itself.
+	 */
+	void *(*zalloc)(size_t bytes);
 };
 
 /*

@@ -27,6 +27,12 @@ int mem_code_page(uint64_t gva, struct mem_code *mc)
 	return 0;
 }
 
+bool mem_code_quick(uint64_t gva, struct mem_code *mc)
+{
+	mem_code_page(gva, mc);
+	return mc->class == MEM_TEXT;
+}
+
 uint32_t mem_page_gen(void *unused, uint64_t page)
 {
 	return __atomic_load_n(&fake_gen, __ATOMIC_ACQUIRE);

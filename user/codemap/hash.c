@@ -24,11 +24,11 @@ static uint64_t hash_of(uint64_t pc, uint64_t flags)
 	return (h ^ h >> 32) * 0x9e3779b97f4a7c15ULL;
 }
 
-static struct cm_table *new_table(unsigned int bits)
+static struct cm_table *new_table(const struct codemap *map, unsigned int bits)
 {
 	struct cm_table *t;
 
-	t = calloc(1, sizeof(*t) + (sizeof(t->bucket[0]) << bits));
+	t = cm_zalloc(map, sizeof(*t) + (sizeof(t->bucket[0]) << bits));
 	if (t)
 		t->bits = bits;
 	return t;
@@ -36,7 +36,7 @@ static struct cm_table *new_table(unsigned int bits)
 
 int cm_hash_init(struct codemap *map)
 {
-	map->table = new_table(FIRST_BITS);
+	map->table = new_table(map, FIRST_BITS);
 	return map->table ? 0 : -1;
 }
 
@@ -198,7 +198,7 @@ void cm_hash_grow(struct codemap *map)
 	if (__atomic_load_n(&map->tbs, __ATOMIC_RELAXED) >> old->bits == 0)
 		return;
 	/* Not having the memory is no error: the buckets get longer. */
-	grown = new_table(old->bits + MORE_BITS);
+	grown = new_table(map, old->bits + MORE_BITS);
 	if (!grown)
 		return;
 	if (cm_trylock(&map->grow_lock, CM_GROW, 0)) {

@@ -17,7 +17,7 @@
 int cm_index_init(struct codemap *map)
 {
 	map->levels = (map->page_bits + CM_LEVEL_BITS - 1) / CM_LEVEL_BITS;
-	map->root = calloc(SLOTS, sizeof(void *));
+	map->root = cm_zalloc(map, SLOTS * sizeof(void *));
 	return map->root ? 0 : -1;
 }
 
@@ -88,9 +88,9 @@ struct codemap_page *codemap_find_alloc(struct codemap *map, uint64_t page)
 		if (table)
 			continue;
 		if (level) {
-			table = calloc(SLOTS, sizeof(void *));
+			table = cm_zalloc(map, SLOTS * sizeof(void *));
 		} else {
-			struct codemap_page *p = calloc(1, sizeof(*p));
+			struct codemap_page *p = cm_zalloc(map, sizeof(*p));
 
 			if (p)
 				p->index = page;

@@ -16,6 +16,8 @@
 #ifndef CODEMAP_INTERNAL_H
 #define CODEMAP_INTERNAL_H
 
+#include <stdlib.h>
+
 #include <codewp/codemap.h>
 #include "lockcheck.h"
 
@@ -72,6 +74,11 @@ struct codemap {
 
 	struct cm_stripe stripe[CM_STRIPES];
 };
+
+static inline void *cm_zalloc(const struct codemap *map, size_t bytes)
+{
+	return map->ops.zalloc ? map->ops.zalloc(bytes) : calloc(1, bytes);
+}
 
 /* A TB and one of its two slots in a word. */
 static inline uintptr_t cm_tag(const struct codemap_tb *tb, unsigned int slot)

@@ -120,6 +120,12 @@ static inline const char *exit_why(const struct tb_exit *x)
 struct tb *block_translate(struct cpu *cpu, uint64_t pc);
 
 /*
+ * The same with the guest's %fs and vector state, and in the middle of an epoch. NULL
+ * says nothing: leave the guest, and ask block_translate().
+ */
+struct tb *block_translate_quick(struct cpu *cpu, uint64_t pc);
+
+/*
  * The same for the one instruction at pc, in no table and never chained: to be run
  * once. in: what it is.
  */

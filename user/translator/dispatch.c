@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
@@ -176,6 +177,28 @@ static bool events_pending(void)
 }
 
 /*
+ * Nothing is at the guest's rip yet. Make it here, with the guest's state in the CPU,
+ * if that takes no waiting and no call into libc or the kernel: the way out and in
+ * again by core_run() costs as much as all the rest. NULL: that way it has to be.
+ */
+static struct tb *make_quick(struct cpu *cpu, struct tb *from)
+{
+	struct tb *tb;
+
+	if (core_opts.no_quick || !rt_trylock())
+		return NULL;
+	cpu->last_tb = from;
+	tb = block_translate_quick(cpu, cpu->regs.rip);
+	if (tb && !from)
+		block_jc_entry(tb);
+	cpu->last_tb = NULL;
+	rt_unlock();
+	if (tb)
+		st.quick++;
+	return tb;
+}
+
+/*
  * From enter.S with the guest's registers in cpu->regs: where to go on, or
  * LEAVE_*. General registers only until core_heavy().
  */
@@ -244,6 +267,8 @@ uint64_t core_dispatch(struct cpu *cpu, const struct tb_exit *exit)
 		return LEAVE_MISS;
 	st.lookups++;
 	tb = (struct tb *)codemap_lookup(the_map, pc, 0);
+	if (!tb)
+		tb = make_quick(cpu, from);
 	if (!tb) {
 		cpu->last_tb = from;
 		cpu->last_slot = slot;
@@ -543,9 +568,18 @@ void core_cut(struct cpu *cpu, uint64_t host_pc)
 
 /* ---- start ------------------------------------------------------------------------------- */
 
+/* block_translate_quick() comes here with the guest's state. */
+static void *map_zalloc(size_t bytes)
+{
+	core_heavy(this_cpu());
+	return calloc(1, bytes);
+}
+
 int core_new_map(void)
 {
-	static const struct codemap_ops ops = { .set_jump = set_jump, .page_gen = smc_gen };
+	static const struct codemap_ops ops = {
+		.set_jump = set_jump, .page_gen = smc_gen, .zalloc = map_zalloc,
+	};
 
 	the_map = codemap_new(&ops, NULL, MEM_PAGE_BITS);
 	return the_map ? 0 : -ENOMEM;

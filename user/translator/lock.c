@@ -28,6 +28,17 @@ void rt_lock(void)
 	__atomic_store_n(&owner, this_cpu(), __ATOMIC_RELAXED);
 }
 
+bool rt_trylock(void)
+{
+	uint32_t was = FREE;
+
+	if (!__atomic_compare_exchange_n(&lock, &was, HELD, false, __ATOMIC_ACQUIRE,
+					 __ATOMIC_RELAXED))
+		return false;
+	__atomic_store_n(&owner, this_cpu(), __ATOMIC_RELAXED);
+	return true;
+}
+
 void rt_unlock(void)
 {
 	__atomic_store_n(&owner, NULL, __ATOMIC_RELAXED);

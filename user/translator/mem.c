@@ -186,6 +186,44 @@ int mem_code_page(uint64_t gva, struct mem_code *mc)
 	return 0;
 }
 
+static bool quick_in_view(const struct region *r, uint64_t gva, struct mem_code *mc)
+{
+	const uint32_t ready = CODEWP_PAGE_ARMED | CODEWP_PAGE_KEEP;
+	uint64_t voff = r->voff + gva - r->start;
+	uint32_t now;
+
+	if (written_unseen(r->mv))
+		return false;
+	now = __atomic_load_n(&codewp_page_states(r->mv->view)[voff >> 12], __ATOMIC_ACQUIRE);
+	if ((now & (ready | CODEWP_PAGE_FOREIGN)) != ready)
+		return false;
+	if (!(codewp_backend_info(the_ctx)->can & CODEWP_CAN_KERNEL_WRITES) && !kwrite_alone())
+		return false;
+	mc->page = r->mv->base + (voff >> 12);
+	mc->gen = now >> 8;
+	mc->class = MEM_VIEW;
+	return true;
+}
+
+/* No libc. That a page is there, its reader finds out. */
+bool mem_code_quick(uint64_t gva, struct mem_code *mc)
+{
+	const struct region *r = map_at(gva);
+
+	if (!r || !r->code || !(r->prot & PROT_EXEC))
+		return false;
+	if (r->kind == R_PVIEW || r->kind == R_SHM)
+		return quick_in_view(r, gva, mc);
+	/* What can be written is CHECKED, or will be moved. */
+	if (r->prot & PROT_WRITE || (r->kind == R_FILE && r->checked) ||
+	    (r->kind == R_SHARED && !r->foreign))
+		return false;
+	mc->class = MEM_TEXT;
+	mc->page = gva >> 12;
+	mc->gen = mem_page_gen(NULL, mc->page);
+	return true;
+}
+
 /* Called in the upcall. */
 uint32_t mem_page_gen(void *unused, uint64_t page)
 {

@@ -17,6 +17,8 @@ RUN_LIBS := $(BUILD)/lib/libcodewp.a $(BUILD)/lib/libcodewp-codemap.a \
 $(RUN_OBJS): CFLAGS += -fPIE -mgeneral-regs-only -fno-stack-protector \
 	-DZYDIS_STATIC_BUILD -DZYCORE_STATIC_BUILD -Iuser/translator -I$(RUN_DIR)
 
+$(RUN_DIR)/string.o: CFLAGS += -fno-tree-loop-distribute-patterns -fno-builtin
+
 $(RUN_DIR)/syscall_table.o: $(RUN_DIR)/syscall_names.h
 
 # Numbers and names from the kernel's own header.

@@ -40,6 +40,8 @@ static const char usage[] =
 "  --perf-map            write /tmp/perf-PID.map, by which perf names guest code\n"
 "  --max-insns=N         at most N guest instructions in a block\n"
 "  --no-chain            never jump from block to block directly\n"
+"  --without=NAME[,...]  leave optimisations out, to measure what they are worth:\n"
+"                        quick (translate with the guest's state in the CPU)\n"
 "  --cache-size=MIB      size of the code cache (default: 64)\n"
 "  --exec=MODE           programs that the program executes: follow: translate\n"
 "                        them, too (default); native: let them go\n"
@@ -50,7 +52,7 @@ static const char usage[] =
 "run, 70 when it needs what is not supported, 125 when the translator cannot\n"
 "start.\n";
 
-enum { OPT_BACKEND = 256, OPT_SMC, OPT_STATS, OPT_LOG, OPT_INSNS, OPT_NO_CHAIN,
+enum { OPT_BACKEND = 256, OPT_SMC, OPT_STATS, OPT_LOG, OPT_INSNS, OPT_NO_CHAIN, OPT_WITHOUT,
        OPT_CACHE, OPT_EXEC, OPT_LOG_RANGE, OPT_PERF_MAP, OPT_VERSION, OPT_INHERIT };
 
 static const struct option options[] = {
@@ -62,6 +64,7 @@ static const struct option options[] = {
 	{ "perf-map", no_argument, NULL, OPT_PERF_MAP },
 	{ "max-insns", required_argument, NULL, OPT_INSNS },
 	{ "no-chain", no_argument, NULL, OPT_NO_CHAIN },
+	{ "without", required_argument, NULL, OPT_WITHOUT },
 	{ "cache-size", required_argument, NULL, OPT_CACHE },
 	{ "exec", required_argument, NULL, OPT_EXEC },
 	{ "inherit", required_argument, NULL, OPT_INHERIT },
@@ -69,6 +72,40 @@ static const struct option options[] = {
 	{ "version", no_argument, NULL, OPT_VERSION },
 	{ 0 }
 };
+
+/* What --without knows. */
+static const struct {
+	const char *name;
+	size_t flag;
+} optimisations[] = {
+	{ "quick", offsetof(struct core_opts, no_quick) },
+};
+
+#define NR_OPTIMISATIONS (sizeof(optimisations) / sizeof(optimisations[0]))
+
+static bool *without_flag(const struct core_opts *core, size_t i)
+{
+	return (bool *)((char *)core + optimisations[i].flag);
+}
+
+static void without(const char *list, struct core_opts *core)
+{
+	size_t len, i;
+
+	for (;; list += len + 1) {
+		len = strcspn(list, ",");
+		for (i = 0; i < NR_OPTIMISATIONS; i++)
+			if (strlen(optimisations[i].name) == len &&
+			    !strncmp(optimisations[i].name, list, len))
+				break;
+		if (i == NR_OPTIMISATIONS)
+			die("--without: \"%.*s\" is no optimisation that can be left out (see --help)",
+			    (int)len, list);
+		*without_flag(core, i) = true;
+		if (!list[len])
+			return;
+	}
+}
 
 static unsigned long number(const char *name, const char *s, unsigned long max)
 {
@@ -136,6 +173,9 @@ static void set_option(int c, const char *arg)
 		break;
 	case OPT_NO_CHAIN:
 		set->core.no_chain = true;
+		break;
+	case OPT_WITHOUT:
+		without(arg, &set->core);
 		break;
 	case OPT_CACHE:
 		set->core.cache_bytes = number("cache-size", arg, CACHE_MAX >> 20) << 20;
@@ -228,6 +268,9 @@ int options_inherit(char *buf, size_t size, const struct settings *set)
 		ADD(",max-insns=%zu", set->core.max_insns);
 	if (set->core.no_chain)
 		ADD(",no-chain");
+	for (size_t i = 0; i < NR_OPTIMISATIONS; i++)
+		if (*without_flag(&set->core, i))
+			ADD(",without=%s", optimisations[i].name);
 	if (set->native_exec)
 		ADD(",exec=native");
 	if (rt.stats && rt.first)

@@ -99,6 +99,7 @@ void stats_print(int fd)
 	LINE("chains", all.chains);
 	LINE("lookups", all.lookups);
 	LINE("jc_misses", all.jc_misses);
+	LINE("quick", all.quick);
 	LINE("traps_upcall", all.traps_upcall);
 	LINE("traps_signal", all.traps_signal);
 	LINE("events", all.events);

@@ -7,7 +7,9 @@
  * the TB when the generation has moved. A block reads each byte once, into its
  * own copy, and is made from that copy alone.
  *
- * Runs with rt_lock held, the runtime's %fs and vector state.
+ * Runs with rt_lock held. block_translate() has the runtime's %fs and vector state;
+ * block_translate_quick() has the guest's: no libc (string.c is ours) and no system
+ * call on its way, and what it cannot do so it leaves to the other.
  */
 #include <errno.h>
 #include <signal.h>
@@ -41,11 +43,19 @@ static struct tb *fail(struct cpu *cpu, uint64_t pc, const char *why)
 	return NULL;
 }
 
+/* Does block_translate_quick() ask? It gives up where something has to be done. */
+static bool quick(const struct cpu *cpu)
+{
+	return !cpu->heavy;
+}
+
 static const char *bad_bytes(struct cpu *cpu, const uint8_t *p, size_t n)
 {
 	const size_t size = sizeof(cpu->reason);
 	size_t i, len;
 
+	if (quick(cpu))
+		return NULL;
 	len = snprintf(cpu->reason, size, "unknown instruction, bytes");
 	for (i = 0; i < n && i < 8; i++)
 		len += snprintf(cpu->reason + len, size - len, " %02x", p[i]);
@@ -53,9 +63,13 @@ static const char *bad_bytes(struct cpu *cpu, const uint8_t *p, size_t n)
 }
 
 /* One page that the block reads: arm, note the generation. 0 or -errno. */
-static int take_page(uint64_t gva, struct mem_code *mc)
+static int take_page(const struct cpu *cpu, uint64_t gva, struct mem_code *mc)
 {
-	int err = mem_code_page(gva & ~4095UL, mc);
+	int err = 0;
+
+	gva &= ~4095UL;
+	if (!mem_code_quick(gva, mc))
+		err = quick(cpu) ? -EAGAIN : mem_code_page(gva, mc);
 
 	if (!err && mc->class != MEM_NONE)
 		note_code_page(gva);
@@ -80,7 +94,7 @@ static struct tb *try_translate(struct cpu *cpu, uint64_t pc, struct insn *step,
 		max = TB_MAX_INSNS;
 	if (step)
 		max = 1;
-	if (take_page(pc, &mc[0]))
+	if (take_page(cpu, pc, &mc[0]))
 		return fail(cpu, pc, "its page could not be write-protected");
 	if (mc[0].class == MEM_NONE)
 		return fetch_fault(cpu, pc, pc, &mc[0]);
@@ -109,7 +123,7 @@ static struct tb *try_translate(struct cpu *cpu, uint64_t pc, struct insn *step,
 		if (r == DECODE_MORE) {
 			uint64_t second = (pc & ~4095UL) + 4096;
 
-			if (take_page(second, &mc[1]))
+			if (take_page(cpu, second, &mc[1]))
 				return fail(cpu, pc + off,
 					    "its second page could not be write-protected");
 			if (mc[1].class == MEM_NONE) {
@@ -236,6 +250,19 @@ static struct tb *translate(struct cpu *cpu, uint64_t pc, struct insn *step)
 struct tb *block_translate(struct cpu *cpu, uint64_t pc)
 {
 	return translate(cpu, pc, NULL);
+}
+
+struct tb *block_translate_quick(struct cpu *cpu, uint64_t pc)
+{
+	struct tb *tb;
+	int err;
+
+	if (log_on || perfmap_on || !cache_room())
+		return NULL;
+	tb = try_translate(cpu, pc, NULL, &err);
+	/* Why it failed, and at which instruction, the other says. */
+	cpu->regs.rip = pc;
+	return tb;
 }
 
 struct tb *block_translate_step(struct cpu *cpu, uint64_t pc, struct insn *in)

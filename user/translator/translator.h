@@ -40,7 +40,7 @@ struct sighand;			/* signal.c: dispositions */
 
 struct run_stats {
 	uint64_t tbs, tb_bytes_guest, tb_bytes_host, insns;
-	uint64_t chains, lookups, jc_misses;
+	uint64_t chains, lookups, jc_misses, quick;
 	uint64_t traps_upcall, traps_signal, events;	/* by kind */
 	uint64_t keep_miss, keep_hit, same_value, opened;
 	uint64_t invalidated, stale_inserts, check_failures;
@@ -179,6 +179,7 @@ static inline struct cpu *this_cpu(void)
  * with the guest's %fs: no libc.
  */
 void rt_lock(void);
+bool rt_trylock(void);
 void rt_unlock(void);
 bool rt_lock_mine(void);		/* for assertions */
 void rt_lock_reset(void);		/* child of fork: this thread holds it */
@@ -193,6 +194,7 @@ struct core_opts {
 	size_t cache_bytes;
 	size_t max_insns;	/* per TB; 1 for debugging */
 	bool no_chain;		/* for debugging */
+	bool no_quick;		/* the same: leave the guest's state for every block */
 	int image_fd;		/* of this program's file, to map from; 0: none */
 	void *cache_base;	/* where the cache shall be: within 2 GiB of the
 				 * runtime's text; NULL: the core looks for room
@@ -294,6 +296,12 @@ struct mem_code {
  * that failed is an error, never a MEM_TEXT.
  */
 int mem_code_page(uint64_t gva, struct mem_code *mc);
+/*
+ * The same where it takes no system call, since code was made from that memory
+ * before: false if it was not, or if there is anything else to be done. Usable with
+ * the guest's %fs and vector state.
+ */
+bool mem_code_quick(uint64_t gva, struct mem_code *mc);
 uint32_t mem_page_gen(void *unused, uint64_t page);	/* codemap_ops.page_gen */
 
 /*
