@@ -113,7 +113,7 @@ bench: built
 
 # Real programs beside other translators; takes a while, and is not part of bench.
 bench-programs: built
-	$(Q)$(MAKE_ALL) test-programs
+	$(Q)$(MAKE_ALL) test-programs $(BUILD)/bench/timed
 	$(Q)tests/bench/programs
 
 clean:

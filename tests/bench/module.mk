@@ -28,6 +28,12 @@ $(BENCH_DIR)/smc: tests/bench/smc.c
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE $(WARN) -O2 -static -fcf-protection=none -o $@ $<
 
+# tests/bench/programs measures with it.
+$(BENCH_DIR)/timed: $(BUILD)/obj/tests/bench/timed.o
+	$(call msg,LD,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) -o $@ $<
+
 $(BENCH_DIR)/kvm: $(BUILD)/obj/tests/bench/kvm.o $(BUILD)/obj/tests/bench/kvm_asm.o \
 		$(BUILD)/obj/tests/bench/bench.o $(BUILD)/lib/libcodewp.a
 	$(call msg,LD,$@)
