@@ -208,6 +208,15 @@ static inline bool codemap_tb_dead(const struct codemap_tb *tb)
 }
 
 /*
+ * Bytes of page descriptors and their tables. They are kept for pages that have no
+ * TB any more, since readers take no lock, until codemap_trim() frees them: when all
+ * TBs have been dropped, nothing is inserted meanwhile, and no thread is in a call but
+ * codemap_lookup(), or holds a TB.
+ */
+size_t codemap_bytes(const struct codemap *map);
+void codemap_trim(struct codemap *map);
+
+/*
  * For statistics: calls fn for each page that has TBs, in ascending order,
  * holding nothing. tbs: entries on its list; bytes: covered by any.
  */

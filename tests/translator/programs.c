@@ -316,6 +316,58 @@ static void storm(const char *guest)
 static void signal_storm(void) { storm("signals_threads"); }
 static void thread_storm(void) { storm("proc_storm"); }
 
+/*
+ * Ten thousand libraries come and go: not one of their blocks, mappings or page
+ * descriptors is there afterwards, beyond what the cache may keep before it is emptied.
+ */
+static void libraries_leave_nothing_behind(void)
+{
+	char path[PATH_MAX + 128], *argv[] = { path, "ten_thousand_libraries", NULL };
+	struct result t;
+
+	guest_command(path, sizeof(path), "mem_bounds");
+	run(translated(argv, "--stats"), NULL, 120, &t);
+	if (t.timeout || t.status)
+		TEST_FAIL("status %d, '%.200s' '%.200s'", t.status, t.out, t.err);
+	if (stat_value(t.err, "invalidated") < 160000)
+		TEST_FAIL("%lld blocks were dropped", stat_value(t.err, "invalidated"));
+	if (stat_value(t.err, "tbs_live") < 100 || stat_value(t.err, "tbs_live") > 5000)
+		TEST_FAIL("%lld blocks are left", stat_value(t.err, "tbs_live"));
+	if (stat_value(t.err, "regions") < 5 || stat_value(t.err, "regions") > 60)
+		TEST_FAIL("%lld regions are left", stat_value(t.err, "regions"));
+	if (stat_value(t.err, "flushes") < 1)
+		TEST_FAIL("the cache was never emptied");
+	if (stat_value(t.err, "cache_used") > 24LL << 20 ||
+	    stat_value(t.err, "map_bytes") > 48LL << 20)
+		TEST_FAIL("%lld bytes of cache and %lld of the code map are left",
+			  stat_value(t.err, "cache_used"), stat_value(t.err, "map_bytes"));
+}
+
+/* A third of a minute each, on the backend that programs get. */
+static void makes_code_for_long(void)
+{
+	static const char *const way[] = { "functions_in_a_ring", "a_mapping_for_each_function",
+					   "beside_a_thread_that_runs" };
+	struct result t;
+
+	if (getenv("CODEWP_VM"))
+		SKIP("too long for an emulated machine; it has mem_bounds.all");
+	setenv("GUEST_SECONDS", strcmp(tt.backend, "mprotect") ? "20" : "5", 1);
+	for (size_t i = 0; i < sizeof(way) / sizeof(way[0]); i++) {
+		char path[PATH_MAX + 128], *argv[] = { path, (char *)way[i], NULL };
+
+		guest_command(path, sizeof(path), "mem_bounds");
+		run(translated(argv, "--stats"), NULL, 60, &t);
+		if (t.timeout || t.status)
+			TEST_FAIL("%s: status %d, '%.200s' '%.200s'", way[i], t.status, t.out,
+				  t.err);
+		if (stat_value(t.err, "tbs") < 2000)
+			TEST_FAIL("%s: only %lld blocks", way[i], stat_value(t.err, "tbs"));
+		result_free(&t);
+	}
+	unsetenv("GUEST_SECONDS");
+}
+
 /* The cases check themselves; the emulated machine gets them wrong natively. */
 static void kick_on_the_way_in(void)
 {
@@ -333,6 +385,7 @@ static const struct { const char *name; void (*fn)(void); } built_in[] = {
 	T(smc_modes_differ_as_documented), T(stats_count_traps),
 	T(data_beside_code_keeps_blocks), T(guest_memory_not_executable),
 	T(log_names_blocks), T(single_instruction_blocks), T(small_code_cache),
+	T(libraries_leave_nothing_behind), T(makes_code_for_long),
 	T(kick_on_the_way_in), T(signal_storm), T(thread_storm),
 };
 
@@ -407,6 +460,7 @@ static const struct guest_program {
 	{ "mem_calls", ALL, "fork_patch_at_start fork_patch_spinning",
 	  "natively it can stand still: QEMU 7.2 reads code without its page's lock, and can "
 	  "miss another processor's store; kick_on_the_way_in runs it translated" },
+	{ "mem_bounds" },
 	{ "proc_threads" },
 	{ "proc_threads-static", HOST_ONLY },
 	{ "sys_errors" },

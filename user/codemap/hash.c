@@ -6,8 +6,8 @@
  * that is taken out keeps its hash_next, so a reader who stands on it comes to
  * the end all the same. Growing holds every bucket of the old table and moves
  * the TBs; a reader who found nothing meanwhile looks again under the lock,
- * since a TB that moves can lead it into another bucket. Old tables are kept to
- * the end for such readers; together they are smaller than the last one.
+ * since a TB that moves can lead it into another bucket. Old tables are kept for
+ * such readers, to the next trim; together they are smaller than the last one.
  */
 #include <stdlib.h>
 
@@ -40,16 +40,25 @@ int cm_hash_init(struct codemap *map)
 	return map->table ? 0 : -1;
 }
 
-void cm_hash_free(struct codemap *map)
+static void free_tables(struct cm_table *t)
 {
-	struct cm_table *t = map->table;
-
 	while (t) {
 		struct cm_table *older = t->older;
 
 		free(t);
 		t = older;
 	}
+}
+
+void cm_hash_free(struct codemap *map)
+{
+	free_tables(map->table);
+}
+
+void cm_hash_trim(struct codemap *map)
+{
+	free_tables(map->table->older);
+	map->table->older = NULL;
 }
 
 /* Wait for the bucket; the caller has told the checker. */

@@ -6,7 +6,7 @@
  * Nothing guards it: a slot goes from NULL to its final value by one
  * compare-and-exchange and never changes again, so readers take no lock, and
  * two writers of one slot agree on the first one's. Tables and descriptors live
- * until codemap_free().
+ * until codemap_trim() or codemap_free(): then nobody reads them.
  */
 #include <stdlib.h>
 
@@ -40,6 +40,20 @@ void cm_index_free(struct codemap *map)
 		free_table(map->root, map->levels - 1);
 }
 
+void cm_index_trim(struct codemap *map)
+{
+	for (unsigned int i = 0; i < SLOTS; i++) {
+		if (!map->root[i])
+			continue;
+		if (map->levels > 1)
+			free_table(map->root[i], map->levels - 2);
+		else
+			free(map->root[i]);
+		map->root[i] = NULL;
+	}
+	map->bytes = 0;
+}
+
 static void **slot_of(void **table, uint64_t page, unsigned int level)
 {
 	return &table[page >> (level * CM_LEVEL_BITS) & (SLOTS - 1)];
@@ -61,14 +75,16 @@ struct codemap_page *codemap_find(struct codemap *map, uint64_t page)
 }
 
 /* The slot's value, @made if it had none; what is not used is freed. */
-static void *fill(void **slot, void *made)
+static void *fill(struct codemap *map, void **slot, void *made, size_t bytes)
 {
 	void *old = NULL;
 
 	/* Release: the new table is seen zeroed. Pairs with the acquires. */
 	if (__atomic_compare_exchange_n(slot, &old, made, false, __ATOMIC_ACQ_REL,
-					__ATOMIC_ACQUIRE))
+					__ATOMIC_ACQUIRE)) {
+		__atomic_fetch_add(&map->bytes, bytes, __ATOMIC_RELAXED);
 		return made;
+	}
 	free(made);
 	return old;
 }
@@ -81,24 +97,19 @@ struct codemap_page *codemap_find_alloc(struct codemap *map, uint64_t page)
 	if (page >> map->page_bits)
 		return NULL;
 	for (unsigned int level = map->levels; level-- > 0;) {
+		size_t bytes = level ? SLOTS * sizeof(void *) : sizeof(struct codemap_page);
 		void **slot = slot_of(table, page, level);
 
 		/* Pairs with the release in fill(). */
 		table = __atomic_load_n(slot, __ATOMIC_ACQUIRE);
 		if (table)
 			continue;
-		if (level) {
-			table = cm_zalloc(map, SLOTS * sizeof(void *));
-		} else {
-			struct codemap_page *p = cm_zalloc(map, sizeof(*p));
-
-			if (p)
-				p->index = page;
-			table = (void **)p;
-		}
+		table = cm_zalloc(map, bytes);
 		if (!table)
 			return NULL;
-		table = fill(slot, table);
+		if (!level)
+			((struct codemap_page *)table)->index = page;
+		table = fill(map, slot, table, bytes);
 	}
 	return (struct codemap_page *)table;
 }

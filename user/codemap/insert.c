@@ -41,6 +41,18 @@ void codemap_free(struct codemap *map)
 	free(map);
 }
 
+size_t codemap_bytes(const struct codemap *map)
+{
+	return __atomic_load_n(&map->bytes, __ATOMIC_RELAXED);
+}
+
+void codemap_trim(struct codemap *map)
+{
+	cm_check_none("trim with a lock held");
+	cm_index_trim(map);
+	cm_hash_trim(map);
+}
+
 static bool valid(const struct codemap *map, const struct codemap_tb *tb)
 {
 	for (unsigned int s = 0; s < 2; s++) {

@@ -63,6 +63,7 @@ struct codemap {
 	unsigned int page_bits;
 	unsigned int levels;
 	void **root;
+	size_t bytes;			/* of the index */
 
 	struct cm_table *table;
 	uint64_t tbs;			/* in the hash */
@@ -99,6 +100,7 @@ static inline unsigned int cm_tag_slot(uintptr_t tag)
 /* index.c */
 int cm_index_init(struct codemap *map);
 void cm_index_free(struct codemap *map);
+void cm_index_trim(struct codemap *map);	/* but for the root */
 
 /* page.c: all under the page's lock unless said otherwise */
 static inline void cm_page_lock(struct codemap_page *p)
@@ -133,6 +135,7 @@ uintptr_t cm_page_next(uintptr_t tag);
 /* hash.c */
 int cm_hash_init(struct codemap *map);
 void cm_hash_free(struct codemap *map);
+void cm_hash_trim(struct codemap *map);		/* the tables before the last */
 /* Puts @tb in, or returns the live TB that has its key. */
 struct codemap_tb *cm_hash_add(struct codemap *map, struct codemap_tb *tb);
 void cm_hash_del(struct codemap *map, struct codemap_tb *tb);

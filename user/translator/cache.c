@@ -25,6 +25,10 @@
 #include "raw_syscall.h"
 #include "runtime.h"
 
+/* It is emptied early when more than this part of its size is dead, or descriptors. */
+#define DEAD_PART	8
+#define MAP_PART	2
+
 static uint8_t *code_start, *code_next, *code_end;
 static uint8_t *meta_start, *meta_next, *meta_end;
 /* Offsets from code_start; the lowest bits of owner, which is aligned, are its kind. */
@@ -35,17 +39,19 @@ static struct range {
 static size_t nr_ranges, max_ranges;
 static uint64_t epoch = 1;
 static bool flushing;		/* somebody waits for the others to leave */
+static size_t dead_bytes;	/* of TBs that were dropped since the last flush */
 
 int cache_init(size_t bytes, void *base)
 {
 	size_t code, meta, table, i;
 	uint8_t *p = MAP_FAILED;
 
-	if (bytes < 256 * 1024)
-		bytes = 256 * 1024;
-	if (bytes > (512UL << 20))
-		bytes = 512UL << 20;
-	code = (bytes + 4095) & ~4095UL;
+	if (bytes < 512 * 1024)
+		bytes = 512 * 1024;
+	if (bytes > (1024UL << 20))
+		bytes = 1024UL << 20;
+	/* As much data as code, and an eighth of that for the table. */
+	code = (bytes / 17 * 8 + 4095) & ~4095UL;
 	meta = code;
 	max_ranges = code / 64;
 	table = (max_ranges * sizeof(*ranges) + 4095) & ~4095UL;
@@ -162,12 +168,34 @@ bool cache_find(uint64_t host_pc, struct cache_range *r)
 	return true;
 }
 
+/* Outside of rt_lock, too. */
+void cache_died(const struct tb *tb)
+{
+	size_t n = tb->host_bytes + (tb_src(tb) + tb->guest_bytes - (const uint8_t *)tb) +
+		   sizeof(struct range);
+
+	__atomic_fetch_add(&dead_bytes, n, __ATOMIC_RELAXED);
+}
+
+/*
+ * Most of it dead: emptying it costs the live TBs' translation, which is less than
+ * what the dead ones have cost, and a program that makes code for hours stays small.
+ */
+static bool mostly_dead(void)
+{
+	size_t dead = __atomic_load_n(&dead_bytes, __ATOMIC_RELAXED);
+
+	return dead >= (size_t)(code_end - code_start) / DEAD_PART && dead >= cache_used() / 3 * 2;
+}
+
 /* Store sites and step TBs made in traps live on the reserve kept here. */
 #define RESERVE (64 * 1024)
 
 bool cache_room(void)
 {
-	return !flushing && code_end - code_next >= RESERVE + TB_MAX_HOST &&
+	return !flushing && !mostly_dead() &&
+	       codemap_bytes(the_map) <= (size_t)(code_end - code_start) / MAP_PART &&
+	       code_end - code_next >= RESERVE + TB_MAX_HOST &&
 	       meta_end - meta_next >= RESERVE + TB_MAX_HOST &&
 	       max_ranges - nr_ranges >= 1024;
 }
@@ -243,12 +271,16 @@ void cache_flush(struct cpu *cpu)
 		if (c != cpu)
 			wait_until_left(c, now);
 	rt_lock();
+	/* Whoever has entered since finds no TB, and inserts none. */
+	codemap_trim(the_map);
+	st.flushes++;
 	cache_reset();
 }
 
 void cache_reset(void)
 {
 	flushing = false;
+	dead_bytes = 0;
 	nr_ranges = 0;
 	code_next = code_start;
 	meta_next = meta_start;

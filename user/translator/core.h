@@ -190,7 +190,8 @@ void cache_meta_take(size_t size);
 /* False: this is no code of the cache. */
 bool cache_find(uint64_t host_pc, struct cache_range *r);
 size_t cache_used(void);		/* bytes of code and tables */
-bool cache_room(void);			/* for a TB of any size */
+bool cache_room(void);			/* for a TB of any size; false: it is to be emptied */
+void cache_died(const struct tb *tb);	/* a TB was dropped: its memory is dead */
 void cache_flush(struct cpu *cpu);	/* drop everything; never inside a trap */
 void cache_reset(void);			/* in the child of fork: nobody is in it */
 void cache_enter(struct cpu *cpu);	/* this thread may hold addresses of the cache */

@@ -459,8 +459,10 @@ size_t count_dead(struct codemap_tb *dead, uint64_t page, unsigned int first,
 	size_t n = 0;
 
 	smc_retire(dead);
-	for (; dead; dead = dead->dead_next)
+	for (; dead; dead = dead->dead_next) {
+		cache_died((struct tb *)dead);
 		n++;
+	}
 	st.invalidated += n;
 	if (n)
 		stats_page(page, STAT_INVALIDATED, n);
@@ -591,7 +593,7 @@ int core_init(const struct core_opts *opts)
 
 	core_opts = *opts;
 	decode_init();
-	err = cache_init(opts->cache_bytes ? opts->cache_bytes : 64UL << 20,
+	err = cache_init(opts->cache_bytes ? opts->cache_bytes : 128UL << 20,
 			 opts->cache_base);
 	if (err)
 		return err;

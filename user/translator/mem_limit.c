@@ -18,8 +18,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define CACHE_PROMISED	(16UL << 20)	/* vm.overcommit_memory is 2 */
-#define CACHE_LEAST	(2UL << 20)
+#define CACHE_PROMISED	(32UL << 20)	/* vm.overcommit_memory is 2 */
+#define CACHE_LEAST	(4UL << 20)
 
 static struct rlimit as_lim = { RLIM_INFINITY, RLIM_INFINITY };
 static struct rlimit data_lim = { RLIM_INFINITY, RLIM_INFINITY };
@@ -55,8 +55,8 @@ size_t mem_limit_cache(size_t bytes)
 {
 	size_t most = mem_overcommit_never ? CACHE_PROMISED : SIZE_MAX;
 
-	if (tight && most > as_lim.rlim_max / 32)
-		most = as_lim.rlim_max / 32;
+	if (tight && most > as_lim.rlim_max / 16)
+		most = as_lim.rlim_max / 16;
 	if (most < CACHE_LEAST)
 		most = CACHE_LEAST;
 	return bytes < most ? bytes : most;

@@ -14,8 +14,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define CACHE_BYTES	(64UL << 20)
-#define CACHE_MAX	(512UL << 20)
+#define CACHE_BYTES	(128UL << 20)
+#define CACHE_MAX	(1024UL << 20)
 
 struct settings settings = {
 	.core.cache_bytes = CACHE_BYTES,
@@ -42,7 +42,7 @@ static const char usage[] =
 "  --no-chain            never jump from block to block directly\n"
 "  --without=NAME[,...]  leave optimisations out, to measure what they are worth:\n"
 "                        quick (translate with the guest's state in the CPU)\n"
-"  --cache-size=MIB      size of the code cache (default: 64)\n"
+"  --cache-size=MIB      size of the code cache (default: 128)\n"
 "  --exec=MODE           programs that the program executes: follow: translate\n"
 "                        them, too (default); native: let them go\n"
 "  -h, --help            this text\n"

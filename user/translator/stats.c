@@ -76,6 +76,30 @@ void stats_sum(struct run_stats *sum)
 	}
 }
 
+static void count_live(struct tb *tb, void *arg)
+{
+	if (!(tb->flags & TB_STEP) && !codemap_tb_dead(&tb->cm))
+		++*(size_t *)arg;
+}
+
+static size_t live_tbs(void)
+{
+	size_t n = 0;
+
+	cache_for_each_tb(count_live, &n);
+	return n;
+}
+
+/* Pieces of the guest's address space. */
+static size_t regions(void)
+{
+	size_t n = 0;
+
+	while (map_index(n))
+		n++;
+	return n;
+}
+
 /**
  * stats_print() - the statistics so far
  * @fd: where to
@@ -96,6 +120,10 @@ void stats_print(int fd)
 	LINE("tb_bytes_guest", all.tb_bytes_guest);
 	LINE("tb_bytes_host", all.tb_bytes_host);
 	LINE("cache_used", cache_used());	/* now: code and tables */
+	LINE("map_bytes", codemap_bytes(the_map));
+	LINE("tbs_live", live_tbs());
+	LINE("flushes", all.flushes);
+	LINE("regions", regions());
 	LINE("chains", all.chains);
 	LINE("lookups", all.lookups);
 	LINE("jc_misses", all.jc_misses);

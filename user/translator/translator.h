@@ -44,7 +44,7 @@ struct run_stats {
 	uint64_t traps_upcall, traps_signal, events;	/* by kind */
 	uint64_t keep_miss, keep_hit, same_value, opened;
 	uint64_t invalidated, stale_inserts, check_failures;
-	uint64_t syscalls, views, promoted_pages, arms;
+	uint64_t syscalls, views, promoted_pages, arms, flushes;
 };
 
 /* Guest memory that a system call in flight may write (mem.c). */
