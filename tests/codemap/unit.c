@@ -584,6 +584,39 @@ TEST(hash_grows)
 	free(t);
 }
 
+TEST(trim_gives_descriptors_back)
+{
+	static const unsigned int bits[] = { 1, 9, 10, 52 };
+
+	for (unsigned int k = 0; k < sizeof(bits) / sizeof(*bits); k++) {
+		struct codemap *map = codemap_new(&ops, NULL, bits[k]);
+		uint64_t top = (1ULL << bits[k]) - 1;
+		const unsigned int n = 5000;
+		struct xtb *t = calloc(n, sizeof(*t));
+		size_t bytes = 0;
+
+		for (unsigned int round = 0; round < 3; round++) {
+			ASSERT(!codemap_bytes(map));
+			for (unsigned int i = 0; i < n; i++)
+				insert(map, xtb_init(&t[i], 0x400000 + i, i & 1 ? top : 0, i % 4000,
+						     i % 4000));
+			ASSERT(!round || codemap_bytes(map) == bytes);
+			bytes = codemap_bytes(map);
+			/* two descriptors, and two tables at each level but the first */
+			ASSERT(bytes > 2 * 512 && bytes < 2 * 1024 + 2 * 5 * 4096);
+			for (unsigned int i = 0; i < n; i++)
+				ASSERT(codemap_invalidate_tb(map, &t[i].tb));
+			codemap_trim(map);
+			ASSERT(!codemap_find(map, 0) && !codemap_find(map, top));
+			ASSERT(!codemap_hits(map, 0, 0, 4095));
+			for (unsigned int i = 0; i < n; i++)
+				ASSERT(!codemap_lookup(map, 0x400000 + i, 0));
+		}
+		codemap_free(map);
+		free(t);
+	}
+}
+
 TEST(lock_page_keeps_invalidation_possible)
 {
 	struct codemap *map = map_new();
