@@ -41,28 +41,48 @@
 struct codemap;
 struct codemap_page;
 
-/* One TB, embedded in the translator's own. Zero it, fill the first group. */
+/*
+ * One TB, embedded in the translator's own. Zero it, fill what is marked as the
+ * translator's. What a lookup reads stands together: tables of TBs are large, and
+ * their cache lines cold.
+ */
 struct codemap_tb {
-	/* set by the translator before codemap_insert(), then constant */
+	/* the translator's, set before codemap_insert(), then constant */
 	uint64_t pc;		/* guest address, hash key */
 	uint64_t flags;		/* second half of the key */
-	uint64_t page[2];	/* page[1] is CODEMAP_NO_PAGE for most */
-	uint16_t first[2];	/* first and last byte covered in each page */
-	uint16_t last[2];
-	uint32_t gen[2];	/* generation of each page before its first byte was read */
 	void *entry;		/* host code */
 	void *jc_entry;		/* host code behind a jump cache; may be set later, once */
-	uint64_t seq[2];	/* codemap_begin() of each page, or 0: not compared */
+
+	/* the code map's */
+	struct codemap_tb *hash_next;
+	uintptr_t jump_in;			/* incoming jumps; low bit: slot */
+	uint32_t jump_lock;
+	uint32_t state;
+
+	/* the translator's again */
+	uint16_t first[2];	/* first and last byte covered in each page */
+	uint16_t last[2];
+	uint64_t page[2];	/* page[1] is CODEMAP_NO_PAGE for most */
 
 	/* the code map's */
 	struct codemap_tb *page_next[2];	/* low bit: which slot of the next */
-	struct codemap_tb *hash_next;
-	uintptr_t jump_in;			/* incoming jumps; low bit: slot */
-	uintptr_t jump_next[2];
 	uintptr_t jump_dest[2];			/* low bit set: closed for good */
-	uint32_t jump_lock;
-	uint32_t state;
-	struct codemap_tb *dead_next;		/* list that invalidate returns */
+	union {
+		/*
+		 * The translator's, until codemap_insert() has returned this TB: the
+		 * generation of each page before its first byte was read, and its
+		 * codemap_begin(), or 0: not compared.
+		 */
+		struct {
+			uint64_t seq[2];
+			uint32_t gen[2];
+		};
+		/* the code map's, from then on */
+		struct {
+			uintptr_t jump_next[2];
+			struct codemap_tb *dead_next;	/* list that invalidate returns */
+		};
+	};
 };
 
 /*
