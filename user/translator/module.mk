@@ -14,7 +14,11 @@ RUN_LIBS := $(BUILD)/lib/libcodewp.a $(BUILD)/lib/libcodewp-codemap.a \
 	    $(BUILD)/lib/libzydis.a
 
 # Code that runs in an upcall has the guest's vector registers and %fs.
+# Small structures are cleared and copied without the string instructions, whose
+# start-up costs more than a block's whole header.
 $(RUN_OBJS): CFLAGS += -fPIE -mgeneral-regs-only -fno-stack-protector \
+	-mmemset-strategy=unrolled_loop:256:noalign,libcall:-1:noalign \
+	-mmemcpy-strategy=unrolled_loop:256:noalign,libcall:-1:noalign \
 	-DZYDIS_STATIC_BUILD -DZYCORE_STATIC_BUILD -Iuser/translator -I$(RUN_DIR)
 
 $(RUN_DIR)/string.o: CFLAGS += -fno-tree-loop-distribute-patterns -fno-builtin

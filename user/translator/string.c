@@ -32,8 +32,16 @@ static void copy_up(uint8_t *d, const uint8_t *s, size_t n)
 		__asm__ volatile("rep movsb" : "+D"(d), "+S"(s), "+c"(n) : : "memory");
 		return;
 	}
-	for (; n >= 8; n -= 8, d += 8, s += 8)
-		put8(d, get8(s));
+	if (n >= 8) {
+		/* Read before anything is written: memmove() comes here, too. */
+		uint64_t last = get8(s + n - 8);
+		uint8_t *end = d + n - 8;
+
+		for (; n > 8; n -= 8, d += 8, s += 8)
+			put8(d, get8(s));
+		put8(end, last);
+		return;
+	}
 	while (n--)
 		*d++ = *s++;
 }
