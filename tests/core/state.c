@@ -257,10 +257,13 @@ TEST(fault_in_the_check)
 	ASSERT_EQ(c->regs.r[RCX], 0x5a5a5a5a5a5a5a5aUL);
 }
 
-/* A checked block whose bytes have changed is made anew, and only then. */
+/*
+ * A checked block whose bytes have changed is made anew, and only then. Aligned, for a
+ * block that goes on in a second page ends there, and is two.
+ */
 TEST(check_sees_each_byte)
 {
-	uint8_t code[64];
+	uint8_t code[64] __attribute__((aligned(64)));
 	struct cpu *c = &fake_cpu;
 	size_t i, n = sizeof(code);
 
