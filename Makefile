@@ -83,11 +83,10 @@ test: built
 	$(Q)$(MAKE) --no-print-directory run-tests
 
 run-tests:
-	$(Q)tests/run $(if $(T),-T '$(T)') --host $(TESTS_HOST) --vm $(TESTS_VM) \
-		--skip "npt, npt0: two guests' tests stood still in a run of all; make test-kvm runs them" \
+	$(Q)tests/run $(if $(T),-T '$(T)') --host $(TESTS_HOST) --vm $(TESTS_VM) --kvm $(TESTS_KVM) \
 		--skip "ept, ept-nopml: Intel's tables: their emulator is slow; make test-ept runs them"
 
-# AMD's tables, nested and shadow paging.
+# AMD's tables alone, nested and shadow paging.
 test-kvm: built
 	$(Q)$(MAKE_ALL) test-programs
 	$(Q)tests/run $(if $(T),-T '$(T)') --kvm $(TESTS_KVM)

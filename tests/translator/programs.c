@@ -25,6 +25,7 @@ struct run_test {
 	char guest[64], which[64];
 	const char *without;	/* cases that --all leaves out */
 	const char *why;	/* a case is left out */
+	bool cross;		/* struct guest_program */
 	void (*fn)(void);
 };
 
@@ -67,22 +68,48 @@ static void run_program(const struct program *p)
 	same(&n, &t);
 }
 
+/*
+ * QEMU before 8.1 can miss another processor's store to code (testing.rst). There, what
+ * threads or processes that patch each other's code do wrong is done again, natively
+ * and translated alike; on the host nothing is.
+ */
+#define VM_TRIES 3
+
+static bool again(const struct run_test *rt, int try, const char *side, const struct result *r)
+{
+	if (!rt->cross || !getenv("CODEWP_VM") || try + 1 >= VM_TRIES)
+		return false;
+	printf("# again, for %s: status %d%s, '%.200s'\n", side, r->status,
+	       r->timeout ? ", over its time" : "",
+	       r->out_size > 200 ? r->out + r->out_size - 200 : r->out);
+	return true;
+}
+
 static void run_guest_case(const struct run_test *rt)
 {
 	char path[PATH_MAX + 128];
 	char *argv[] = { path, (char *)rt->which, (char *)rt->without, NULL };
 	unsigned int seconds = strcmp(rt->which, "--all") ? 30 : 90;
+	bool dies = !strncmp(rt->which, "dies_", 5);
 	struct result n, t;
 
 	snprintf(path, sizeof(path), "%s/%s", tt.guests, rt->guest);
-	run(argv, NULL, seconds, &n);
-	if (!strncmp(rt->which, "dies_", 5) && !n.status)
-		SKIP("natively it does not die here: an emulated CPU?");
-	/* the native run is the reference: it must be what the case promises */
-	if (n.timeout || (strncmp(rt->which, "dies_", 5) ? n.status != 0 : n.status < 129))
-		TEST_FAIL("natively: status %d, '%.300s'", n.status,
-			  n.out_size > 300 ? n.out + n.out_size - 300 : n.out);
-	run(translated(argv, NULL), NULL, seconds, &t);
+	for (int try = 0; ; try++, result_free(&n)) {
+		run(argv, NULL, seconds, &n);
+		if (dies && !n.status)
+			SKIP("natively it does not die here: an emulated CPU?");
+		/* the native run is the reference: it must be what the case promises */
+		if (!n.timeout && (dies ? n.status >= 129 : n.status == 0))
+			break;
+		if (!again(rt, try, "its native run", &n))
+			TEST_FAIL("natively: status %d, '%.300s'", n.status,
+				  n.out_size > 300 ? n.out + n.out_size - 300 : n.out);
+	}
+	for (int try = 0; ; try++, result_free(&t)) {
+		run(translated(argv, NULL), NULL, seconds, &t);
+		if ((!t.timeout && t.status == n.status) || !again(rt, try, "it", &t))
+			break;
+	}
 	same(&n, &t);
 }
 
@@ -439,6 +466,7 @@ static const struct guest_program {
 	enum in_vm vm;
 	const char *cases;	/* cases that the VM leaves out, with a space between */
 	const char *why;
+	bool cross;		/* threads or processes patch each other's code: again() */
 } guest_programs[] = {
 	{ "insns" },
 	{ "insns_odd", LEFT_OUT, NULL,
@@ -456,25 +484,25 @@ static const struct guest_program {
 	{ "smc_flow" },
 	{ "smc_flow-dynamic", HOST_ONLY },
 	{ "smc_syscalls" },
-	{ "smc_threads" },
+	{ "smc_threads", .cross = true },
 	{ "mem_calls", ALL, "fork_patch_at_start fork_patch_spinning",
 	  "natively it can stand still: QEMU 7.2 reads code without its page's lock, and can "
-	  "miss another processor's store; kick_on_the_way_in runs it translated" },
+	  "miss another processor's store; kick_on_the_way_in runs it translated", true },
 	{ "mem_bounds" },
-	{ "proc_threads" },
+	{ "proc_threads", .cross = true },
 	{ "proc_threads-static", HOST_ONLY },
 	{ "sys_errors" },
 	{ "sys_seccomp", ONE_BY_ONE },	/* filters stay with the process */
 	{ "sys_views", ONE_BY_ONE },	/* so do a process's name and arguments */
-	{ "proc_fork" },
+	{ "proc_fork", .cross = true },
 	{ "signals" },
 	{ "signals_calls" },
 	{ "signals_faults" },
 	{ "signals_threads", ALL, "identity_of_all_threads",
 	  "a thread spins in a jump that memory shows cut: QEMU 7.2 reads code without its "
-	  "page's lock, and can miss another processor's store" },
+	  "page's lock, and can miss another processor's store", true },
 	{ "proc_exec" },
-	{ "proc_storm" },
+	{ "proc_storm", .cross = true },
 };
 
 static void left_out(void)
@@ -527,8 +555,13 @@ static int add_guest(const struct guest_program *g)
 		fprintf(stderr, "%s --list: status %d\n", path, r.status);
 		return -1;
 	}
-	if (all)
-		add_guest_case(g->name, "all", "--all")->without = g->cases;
+	if (all) {
+		struct run_test *rt = add_guest_case(g->name, "all", "--all");
+
+		rt->without = g->cases;
+		rt->cross = g->cross;
+		rt->tc.seconds *= VM_TRIES;
+	}
 	for (char *s = strtok(r.out, "\n"); s; s = strtok(NULL, "\n")) {
 		bool listed = count_in_list(g->cases, s);
 

@@ -747,12 +747,19 @@ CASE(stopped_and_interrupted)
 	fflush(stdout);
 	for (int i = 0; i < 5; i++) {
 		struct timespec ts = { 5, 0 };
+		int p[2];
+		char c;
 
+		CHECK(!pipe(p));
 		pid = fork();
 		if (!pid) {
 			on(SIGUSR1, note, SA_RESTART);
+			CHECK_EQ(write(p[1], "r", 1), 1);
 			_exit(nanosleep(&ts, NULL) == -1 && errno == EINTR && count == 1 ? 0 : 1);
 		}
+		CHECK_EQ(read(p[0], &c, 1), 1);
+		CHECK(!close(p[0]) && !close(p[1]));
+		/* to be in its sleep by then */
 		ts = (struct timespec){ 0, 50000000 };
 		nanosleep(&ts, NULL);
 		kill(pid, SIGSTOP);
