@@ -13,9 +13,9 @@
 
 #include "internal.h"
 
-/* Each table is four times the one before: moving the TBs stays a small part. */
-#define FIRST_BITS 12
-#define MORE_BITS 2
+/* Each table is eight times the one before: moving the TBs stays a small part. */
+#define FIRST_BITS 13
+#define MORE_BITS 3
 
 static uint64_t hash_of(uint64_t pc, uint64_t flags)
 {
