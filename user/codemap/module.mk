@@ -7,7 +7,7 @@ CODEMAP_LIB := $(BUILD)/lib/libcodewp-codemap.a
 LIBS += $(CODEMAP_LIB)
 
 $(CODEMAP_OBJ): CFLAGS += -mgeneral-regs-only -fno-stack-protector -fPIC \
-	-ffreestanding -fno-tree-loop-distribute-patterns -fvisibility=hidden
+	-ffreestanding -fno-tree-loop-distribute-patterns -fvisibility=hidden -O3
 
 $(CODEMAP_LIB): $(CODEMAP_OBJ)
 	$(call msg,AR,$@)

@@ -21,6 +21,11 @@ $(RUN_OBJS): CFLAGS += -fPIE -mgeneral-regs-only -fno-stack-protector \
 	-mmemcpy-strategy=unrolled_loop:256:noalign,libcall:-1:noalign \
 	-DZYDIS_STATIC_BUILD -DZYCORE_STATIC_BUILD -Iuser/translator -I$(RUN_DIR)
 
+# On the way of every block: 5 % of a cold start.
+$(patsubst %,$(RUN_DIR)/%.o,block cache decode dispatch emit mem mem_map scan smc \
+		translate): \
+	CFLAGS += -O3
+
 $(RUN_DIR)/string.o: CFLAGS += -fno-tree-loop-distribute-patterns -fno-builtin
 
 $(RUN_DIR)/syscall_table.o: $(RUN_DIR)/syscall_names.h
