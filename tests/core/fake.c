@@ -13,6 +13,12 @@
 enum mem_class fake_class = MEM_TEXT;
 struct cpu_room fake_room;
 uint32_t fake_gen;
+
+uint32_t thread_count(void);
+uint32_t thread_count(void)
+{
+	return 1;
+}
 void (*fake_after_read)(void);
 
 struct codewp *the_ctx;
@@ -146,4 +152,9 @@ int guest_write(uint64_t gva, const void *src, size_t len)
 {
 	memcpy((void *)gva, src, len);
 	return 0;
+}
+
+void *mem_runtime_map(size_t size, int prot)
+{
+	return NULL;		/* no windows: nothing gets hot */
 }

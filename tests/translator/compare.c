@@ -67,7 +67,7 @@ int tt_main(int argc, char **argv, const char *name, int (*prepare)(void))
 
 char **translated(char *const argv[], const char *extra)
 {
-	static char *v[64], opts[512];
+	static char *v[64], opts[512], more[256];
 	const char *env = getenv("CODEWP_RUN_OPTS");
 	int n = 0;
 
@@ -76,8 +76,9 @@ char **translated(char *const argv[], const char *extra)
 	snprintf(opts, sizeof(opts), "%s", env ? env : "");
 	for (char *s = strtok(opts, " "); s && n < 20; s = strtok(NULL, " "))
 		v[n++] = s;
-	if (extra)
-		v[n++] = (char *)extra;
+	snprintf(more, sizeof(more), "%s", extra ? extra : "");
+	for (char *s = strtok(more, " "); s && n < 30; s = strtok(NULL, " "))
+		v[n++] = s;
 	v[n++] = "--";
 	for (int i = 0; argv[i] && n < 63; i++)
 		v[n++] = argv[i];

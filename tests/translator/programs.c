@@ -221,10 +221,50 @@ static void data_beside_code_keeps_blocks(void)
 {
 	struct result t;
 
-	run_case("smc_places", "data_beside_code", "--stats", &t);
+	run_case("smc_places", "data_beside_code", "--without=hot --stats", &t);
 	/* 9 distances, 300 rounds, in at least the private anonymous place */
 	if (stat_value(t.err, "keep_miss") < 2000)
 		TEST_FAIL("keep_miss %lld in '%.300s'", stat_value(t.err, "keep_miss"), t.err);
+}
+
+/* And after some of them it costs no more traps (hot.c). */
+static void data_beside_code_gets_hot(void)
+{
+	struct result t;
+
+	run_case("smc_places", "data_beside_code", "--hot-after=8 --stats", &t);
+	if (stat_value(t.err, "hot_sites") < 9)
+		TEST_FAIL("hot_sites %lld in '%.300s'", stat_value(t.err, "hot_sites"), t.err);
+	if (stat_value(t.err, "keep_miss") > 500)
+		TEST_FAIL("keep_miss %lld in '%.300s'", stat_value(t.err, "keep_miss"), t.err);
+	result_free(&t);
+}
+
+/* Every store hot as soon as it can be: all that code does to code stays right. */
+static void hot_at_once(void)
+{
+	static const char *const guests[] = {
+		"smc_stores", "smc_places", "smc_hot", "smc_flow", "smc_stack", "smc_syscalls",
+		"smc_threads", "mem_calls", "signals_faults", "proc_fork",
+	};
+	const char *without = getenv("CODEWP_VM") ? "shld_mem" : NULL;
+
+	for (size_t i = 0; i < sizeof(guests) / sizeof(guests[0]); i++) {
+		char path[PATH_MAX + 128];
+		char *argv[] = { path, "--all", i ? NULL : (char *)without, NULL };
+		struct result t;
+
+		/* again() has the reason */
+		if (getenv("CODEWP_VM") && i >= 6 && i != 8)
+			continue;
+		snprintf(path, sizeof(path), "%s/%s", tt.guests, guests[i]);
+		run(translated(argv, "--hot-after=1"), NULL, 90, &t);
+		if (t.timeout || t.status)
+			TEST_FAIL("%s: status %d%s, '%.300s'", guests[i], t.status,
+				  t.timeout ? ", over its time" : "", t.out_size > 300 ?
+				  t.out + t.out_size - 300 : t.out);
+		result_free(&t);
+	}
 }
 
 /* No mapping of the guest is executable for the host. */
@@ -412,7 +452,8 @@ static const struct { const char *name; void (*fn)(void); } built_in[] = {
 #define T(fn) { #fn, fn }
 	T(unsupported_int_0x80),
 	T(smc_modes_differ_as_documented), T(stats_count_traps),
-	T(data_beside_code_keeps_blocks), T(guest_memory_not_executable),
+	T(data_beside_code_keeps_blocks), T(data_beside_code_gets_hot), T(hot_at_once),
+	T(guest_memory_not_executable),
 	T(log_names_blocks), T(single_instruction_blocks), T(small_code_cache),
 	T(libraries_leave_nothing_behind), T(makes_code_for_long),
 	T(kick_on_the_way_in), T(signal_storm), T(thread_storm),
@@ -483,6 +524,7 @@ static const struct guest_program {
 	{ "smc_places-pie", HOST_ONLY },
 	{ "smc_stack" },
 	{ "smc_stack-dynamic", HOST_ONLY },
+	{ "smc_hot" },
 	{ "smc_flow" },
 	{ "smc_flow-dynamic", HOST_ONLY },
 	{ "smc_syscalls" },

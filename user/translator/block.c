@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "block.h"
+#include "hot.h"
 
 #define STEP_MAX_HOST 512	/* more than one instruction and its exits need */
 
@@ -87,12 +88,8 @@ static bool fits32(uint64_t v)
 	return v == (uint64_t)(int64_t)(int32_t)v;
 }
 
-/*
- * [64] [67] REX.W opcode reg, [base + index * scale + disp]: a load or lea with
- * an operand of the guest's.
- */
-static void emit_op_mem(struct emit *e, uint8_t opcode, int reg, const struct insn *in,
-			bool fs)
+void emit_op_mem(struct emit *e, uint8_t opcode, int reg, const struct insn *in,
+		 bool fs)
 {
 	const ZydisDecodedOperandMem *m = &in->op[in->mem].mem;
 	int base = decode_gpr(m->base), index = decode_gpr(m->index);
@@ -589,6 +586,8 @@ void block_insn(struct block *b, const struct insn *in)
 		.host = e->p - b->start, .len = in->len, .reg = -1,
 	};
 
+	if (in->writes && hot_insn(b, in, m))
+		return;
 	switch (in->kind) {
 	case INSN_COPY:
 		emit_insn(e, in->bytes, in->len);

@@ -29,6 +29,11 @@ struct block {
  */
 bool block_begin(struct block *b, uint64_t pc, uint32_t flags, bool indirect, size_t room);
 void block_insn(struct block *b, const struct insn *in);
+/*
+ * [64] [67] REX.W opcode reg, [base + index * scale + disp]: a load or lea with
+ * an operand of the guest's.
+ */
+void emit_op_mem(struct emit *e, uint8_t opcode, int reg, const struct insn *in, bool fs);
 /* Everything but publishing. */
 bool block_finish(struct block *b, const uint8_t *src, size_t n, uint64_t next);
 

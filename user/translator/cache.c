@@ -21,7 +21,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "core.h"
+#include "hot.h"
 #include "raw_syscall.h"
 #include "runtime.h"
 
@@ -284,6 +284,7 @@ void cache_reset(void)
 	nr_ranges = 0;
 	code_next = code_start;
 	meta_next = meta_start;
+	hot_reset();
 }
 
 uint64_t cache_epoch(void)

@@ -121,6 +121,7 @@ long fork_process(struct cpu *cpu, const struct clone_args *args)
 	ret = waits ? vfork_pipe(fds) : 0;
 	if (ret)
 		goto out;
+	core_cool(0, -1UL);
 	ret = mem_fork_prepare();
 	if (ret) {
 		ret = -ENOMEM;

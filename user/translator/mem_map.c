@@ -162,6 +162,7 @@ void map_add(const struct region *r)
 {
 	size_t i = lower(r->start);
 
+	core_cool(r->start, r->end);
 	may_grow |= r->grows;
 	insert_at(i, r);
 	try_merge(i);
@@ -173,6 +174,7 @@ void map_remove(uint64_t start, uint64_t end)
 {
 	size_t i = map_split(start);
 
+	core_cool(start, end);
 	delete_range(i, map_split(end));
 }
 
@@ -190,6 +192,7 @@ void map_set_prot(uint64_t start, uint64_t end, int prot)
 {
 	size_t i = map_split(start), last = map_split(end);
 
+	core_cool(start, end);
 	for (size_t k = i; k < last; k++)
 		map[k].prot = prot;
 	merge_range(i, last);

@@ -19,6 +19,7 @@
 
 struct settings settings = {
 	.core.cache_bytes = CACHE_BYTES,
+	.core.hot_after = 8,
 	.log_fd = -1,
 	.program_fd = -1,
 	.self_fd = -1,
@@ -41,7 +42,9 @@ static const char usage[] =
 "  --max-insns=N         at most N guest instructions in a block\n"
 "  --no-chain            never jump from block to block directly\n"
 "  --without=NAME[,...]  leave optimisations out, to measure what they are worth:\n"
-"                        quick (translate with the guest's state in the CPU)\n"
+"                        quick (translate with the guest's state in the CPU),\n"
+"                        hot (stores beside code that look where they go)\n"
+"  --hot-after=N         a store is hot after N traps without a hit (default: 8)\n"
 "  --cache-size=MIB      size of the code cache (default: 128)\n"
 "  --exec=MODE           programs that the program executes: follow: translate\n"
 "                        them, too (default); native: let them go\n"
@@ -53,7 +56,7 @@ static const char usage[] =
 "start.\n";
 
 enum { OPT_BACKEND = 256, OPT_SMC, OPT_STATS, OPT_LOG, OPT_INSNS, OPT_NO_CHAIN, OPT_WITHOUT,
-       OPT_CACHE, OPT_EXEC, OPT_LOG_RANGE, OPT_PERF_MAP, OPT_VERSION, OPT_INHERIT };
+       OPT_HOT, OPT_CACHE, OPT_EXEC, OPT_LOG_RANGE, OPT_PERF_MAP, OPT_VERSION, OPT_INHERIT };
 
 static const struct option options[] = {
 	{ "backend", required_argument, NULL, OPT_BACKEND },
@@ -65,6 +68,7 @@ static const struct option options[] = {
 	{ "max-insns", required_argument, NULL, OPT_INSNS },
 	{ "no-chain", no_argument, NULL, OPT_NO_CHAIN },
 	{ "without", required_argument, NULL, OPT_WITHOUT },
+	{ "hot-after", required_argument, NULL, OPT_HOT },
 	{ "cache-size", required_argument, NULL, OPT_CACHE },
 	{ "exec", required_argument, NULL, OPT_EXEC },
 	{ "inherit", required_argument, NULL, OPT_INHERIT },
@@ -79,6 +83,7 @@ static const struct {
 	size_t flag;
 } optimisations[] = {
 	{ "quick", offsetof(struct core_opts, no_quick) },
+	{ "hot", offsetof(struct core_opts, no_hot) },
 };
 
 #define NR_OPTIMISATIONS (sizeof(optimisations) / sizeof(optimisations[0]))
@@ -177,6 +182,9 @@ static void set_option(int c, const char *arg)
 	case OPT_WITHOUT:
 		without(arg, &set->core);
 		break;
+	case OPT_HOT:
+		set->core.hot_after = number("hot-after", arg, 1000000);
+		break;
 	case OPT_CACHE:
 		set->core.cache_bytes = number("cache-size", arg, CACHE_MAX >> 20) << 20;
 		break;
@@ -271,6 +279,7 @@ int options_inherit(char *buf, size_t size, const struct settings *set)
 	for (size_t i = 0; i < NR_OPTIMISATIONS; i++)
 		if (*without_flag(&set->core, i))
 			ADD(",without=%s", optimisations[i].name);
+	ADD(",hot-after=%u", set->core.hot_after);
 	if (set->native_exec)
 		ADD(",exec=native");
 	if (rt.stats && rt.first)

@@ -35,6 +35,7 @@
 #include <linux/membarrier.h>
 
 #include "core.h"
+#include "hot.h"
 #include "probes.h"
 #include "raw_syscall.h"
 
@@ -44,6 +45,8 @@ struct site {
 	struct tb *tb;
 	int idx;			/* instruction */
 	struct store store;
+	bool can_hot;			/* hot.c */
+	unsigned int misses;		/* traps without a hit */
 	int scratch;			/* the register that holds the alias */
 	const uint8_t *stub;		/* replay; NULL: none yet */
 	uint32_t stub_op;		/* from here on scratch is spilled */
@@ -119,6 +122,7 @@ static struct site *site_make(struct tb *tb, int idx)
 		s->scratch = decode_free_reg(&in, 0);
 		if (s->scratch < 0)
 			s->store.size = 0;
+		s->can_hot = hot_can(&in, &s->store);
 	}
 	s->next = tb->sites;
 	tb->sites = s;
@@ -320,6 +324,19 @@ static void smc_open(struct cpu *cpu, struct codewp_regs *regs, struct tb *tb, i
 	regs->rip = (uint64_t)site->step->cm.entry;
 }
 
+/* Once more without a hit: will it have to trap for ever? */
+static void missed(struct cpu *cpu, struct site *s, uint64_t page, uint64_t pc, uint64_t ea,
+		   int how)
+{
+	if (!s->can_hot || s->tb->flags & TB_STEP || ++s->misses < core_opts.hot_after)
+		return;
+	s->misses = 0;
+	may_use_libc(cpu, how);
+	/* Its block's next translation has it. */
+	if (hot_make(pc, page, ea) && codemap_invalidate_tb(the_map, &s->tb->cm))
+		cache_died(s->tb);
+}
+
 /*
  * smc_trap() - a store trapped
  * @regs: host registers at the store; changed to where the thread goes on
@@ -340,6 +357,7 @@ static void smc_trap(struct cpu *cpu, struct codewp_regs *regs, uint64_t addr,
 	struct tb *tb;
 	void *alias;
 	uint64_t ea;
+	bool hit;
 	int idx;
 
 	stats_page(page, STAT_TRAP, 1);
@@ -380,6 +398,7 @@ static void smc_trap(struct cpu *cpu, struct codewp_regs *regs, uint64_t addr,
 
 	if (same_value(s, &guest, ea)) {
 		st.same_value++;
+		missed(cpu, site, page, guest.rip, ea, how);
 		*regs = guest;
 		regs->rip = (uint64_t)tb->code + tb_map(tb)[idx + 1].host;
 		return;
@@ -391,7 +410,8 @@ static void smc_trap(struct cpu *cpu, struct codewp_regs *regs, uint64_t addr,
 	}
 
 	codemap_lock_page(the_map, page, CODEMAP_NO_PAGE);
-	if (codemap_hits(the_map, page, first, last)) {
+	hit = codemap_hits(the_map, page, first, last);
+	if (hit) {
 		struct codemap_tb *dead = codemap_invalidate(the_map, page, first, last);
 
 		count_dead(dead, page, first, last, guest.rip);
@@ -403,6 +423,10 @@ static void smc_trap(struct cpu *cpu, struct codewp_regs *regs, uint64_t addr,
 	__atomic_add_fetch(&replays[page % REPLAYS], 1, __ATOMIC_RELEASE);
 	__atomic_store_n(&cpu->replay_page, page, __ATOMIC_RELEASE);
 	codemap_unlock_page(the_map, page, CODEMAP_NO_PAGE);
+	if (!hit) {
+		hot_clear(page, ea, first, last);
+		missed(cpu, site, page, guest.rip, ea, how);
+	}
 
 	cpu->alias = (uint64_t)alias;
 	cpu->replay_gva = ea;
@@ -497,7 +521,7 @@ uint64_t core_fault_addr(struct cpu *cpu, uint64_t addr)
 		return regs.rip;
 	if (cpu->replay_page != CODEMAP_NO_PAGE && addr - cpu->alias < 64)
 		return cpu->replay_gva + (addr - cpu->alias);
-	return addr;
+	return hot_guest_addr(addr);
 }
 
 /* In place of one where there is no kernel that writes it. */

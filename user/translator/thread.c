@@ -371,6 +371,7 @@ long thread_clone(struct cpu *cpu, const struct clone_args *args)
 	child->vfork = vfork;
 	child->proc->threads++;
 	nr_live++;
+	core_cool(0, -1UL);
 	top = prepare_child(child, cpu, args);
 	clone_opens(args);
 	rt_unlock();

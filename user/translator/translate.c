@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "block.h"
+#include "hot.h"
 #include "debug.h"
 #include "probes.h"
 
@@ -196,6 +197,9 @@ static struct tb *try_translate(struct cpu *cpu, uint64_t pc, struct insn *step,
 		tb->cm.gen[1] = gen[1];
 	}
 
+	hot_mark(tb->cm.page[0], tb->cm.first[0], tb->cm.last[0]);
+	if (two)
+		hot_mark(tb->cm.page[1], tb->cm.first[1], tb->cm.last[1]);
 	got = codemap_insert(the_map, &tb->cm, err);
 	if (!got)
 		return NULL;

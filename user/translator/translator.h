@@ -45,6 +45,7 @@ struct run_stats {
 	uint64_t keep_miss, keep_hit, same_value, opened;
 	uint64_t invalidated, stale_inserts, check_failures;
 	uint64_t syscalls, views, promoted_pages, arms, flushes;
+	uint64_t hot_sites;
 };
 
 /* Guest memory that a system call in flight may write (mem.c). */
@@ -195,6 +196,8 @@ struct core_opts {
 	size_t max_insns;	/* per TB; 1 for debugging */
 	bool no_chain;		/* for debugging */
 	bool no_quick;		/* the same: leave the guest's state for every block */
+	bool no_hot;		/* and: a store beside code always traps (hot.c) */
+	unsigned int hot_after;	/* traps of a store site until it is hot */
 	int image_fd;		/* of this program's file, to map from; 0: none */
 	void *cache_base;	/* where the cache shall be: within 2 GiB of the
 				 * runtime's text; NULL: the core looks for room
@@ -209,6 +212,11 @@ struct core_opts {
  * rt_lock held, not in guest code.
  */
 int core_init(const struct core_opts *opts);
+/*
+ * hot.c: what [start, end) is mapped to or its protection will change, or (all of
+ * it) there will be another thread or a child with a copy. With rt_lock.
+ */
+void core_cool(uint64_t start, uint64_t end);
 int core_cpu_init(struct cpu *cpu);
 int core_thread_init(struct cpu *cpu);
 void core_thread_exit(struct cpu *cpu);
