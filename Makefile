@@ -68,7 +68,7 @@ install uninstall:
 # What set-up installs decides how things are built (pkg-config, kernel headers),
 # so each of these goes through set-up first and reads the makefiles again after.
 
-.PHONY: setup built demo test test-kvm test-ept run-tests vm bench bench-programs
+.PHONY: setup built demo test test-kvm test-ept run-tests vm bench bench-programs bench-smc
 MAKE_ALL = $(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
 
 setup:
@@ -114,6 +114,11 @@ bench: built
 bench-programs: built
 	$(Q)$(MAKE_ALL) test-programs $(BUILD)/bench/timed
 	$(Q)tests/bench/programs
+
+# The same for code that changes.
+bench-smc: built
+	$(Q)$(MAKE_ALL) build/bench/smc build/bench/closures
+	$(Q)tests/bench/smc-table
 
 clean:
 	$(Q)rm -rf $(BUILD)

@@ -312,3 +312,74 @@ CASE(from_page_to_page)
 		}
 	}
 }
+
+/* Each kind of mov, that v is stored by; true: carry is as it was. */
+#define STORE(name, text)						\
+	static __attribute__((noinline)) bool st_##name(void *p, uint64_t v)	\
+	{								\
+		bool carry;						\
+									\
+		__asm__ volatile("stc\n" text "\n setc %0"		\
+				 : "=q"(carry) : "S"(p), "c"(v), "a"(v), "b"(v)	\
+				 : "memory", "cc", "rdx", "rdi", "r9", "r12");	\
+		return carry;						\
+	}
+STORE(cl, "movb %%cl, 2(%%rsi)")
+STORE(ch, "movb %%cl, %%ch\n movb %%ch, 2(%%rsi)")
+STORE(ah, "movb %%al, %%ah\n movb %%ah, 2(%%rsi)")
+STORE(bl, "movb %%bl, 2(%%rsi)")
+STORE(dil, "movq %%rcx, %%rdi\n movb %%dil, 2(%%rsi)")
+STORE(r9b, "movq %%rcx, %%r9\n movb %%r9b, 2(%%rsi)")
+STORE(cx, "movw %%cx, 2(%%rsi)")
+STORE(r12w, "movq %%rcx, %%r12\n movw %%r12w, 2(%%rsi)")
+STORE(ecx, "movl %%ecx, 2(%%rsi)")
+STORE(ebx, "movl %%ebx, 2(%%rsi)")
+STORE(r9d, "movq %%rcx, %%r9\n movl %%r9d, 2(%%rsi)")
+STORE(rcx, "movq %%rcx, 2(%%rsi)")
+STORE(rax, "movq %%rax, 2(%%rsi)")
+STORE(r12, "movq %%rcx, %%r12\n movq %%r12, 2(%%rsi)")
+STORE(imm8, "movb $0x95, 2(%%rsi)")
+STORE(imm16, "movw $0x8195, 2(%%rsi)")
+STORE(imm32, "movl $0x80000195, 2(%%rsi)")
+STORE(imm64, "movq $-0x7ffffe6b, 2(%%rsi)")
+
+/* Over code: mostly what is there already, and now and then something else. */
+CASE(same_value_over_code)
+{
+	static const struct {
+		bool (*fn)(void *p, uint64_t v);
+		unsigned int bits;
+		uint64_t imm;		/* or 0 */
+	} stores[] = {
+		{ st_cl, 8, 0 }, { st_ch, 8, 0 }, { st_ah, 8, 0 }, { st_bl, 8, 0 }, { st_dil, 8, 0 },
+		{ st_r9b, 8, 0 }, { st_cx, 16, 0 }, { st_r12w, 16, 0 }, { st_ecx, 32, 0 }, { st_ebx, 32, 0 },
+		{ st_r9d, 32, 0 }, { st_rcx, 64, 0 }, { st_rax, 64, 0 }, { st_r12, 64, 0 },
+		{ st_imm8, 8, 0x95 }, { st_imm16, 16, 0x8195 }, { st_imm32, 32, 0x80000195 },
+		{ st_imm64, 64, 0xffffffff80000195 },
+	};
+	uint8_t *p = place_get(PLACE_ANON, 1);
+	uint64_t sum = 0;
+
+	p[0] = 0x48;				/* movabs $0, %rax; ret */
+	p[1] = 0xb8;
+	p[10] = 0xc3;
+	for (size_t s = 0; s < sizeof(stores) / sizeof(stores[0]); s++) {
+		uint64_t mask = stores[s].bits == 64 ? -1UL : (1UL << stores[s].bits) - 1;
+		uint64_t want = 0, was, v;
+
+		for (uint32_t i = 0; i < 400; i++) {
+			was = i / 16 * 0x8182838485868788;
+			v = stores[s].imm ?: i / 8 * 0x9192939495969798;
+			if (i % 16 == 0) {
+				memcpy(p + 2, &was, 8);
+				want = was;
+			}
+			CHECK_EQ(run1(p, 0), want);
+			CHECK(stores[s].fn(p, v));
+			want = (want & ~mask) | (v & mask);
+			CHECK_EQ(run1(p, 0), want);
+		}
+		sum = sum * 31 + want;
+	}
+	printf("%llx\n", (long long)sum);
+}

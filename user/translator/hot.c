@@ -131,15 +131,28 @@ bool hot_make(uint64_t pc, uint64_t page, uint64_t ea)
 	return true;
 }
 
-void hot_clear(uint64_t page, uint64_t ea, unsigned int first, unsigned int last)
+/* The page's window, with its alias again should it have been taken away. */
+static struct window *warm(uint64_t page, uint64_t ea)
 {
 	struct window *w = window_of(page, ea & -4096UL);
-	unsigned int from = first & -CHUNK, to = last | (CHUNK - 1);
 
 	if (!w || thread_count() > 1)
-		return;
+		return NULL;
 	w->alias = mem_alias(w->gva, PAGE_BYTES);
-	if (!w->alias)
+	return w->alias ? w : NULL;
+}
+
+void hot_same(uint64_t page, uint64_t ea)
+{
+	warm(page, ea);
+}
+
+void hot_clear(uint64_t page, uint64_t ea, unsigned int first, unsigned int last)
+{
+	unsigned int from = first & -CHUNK, to = last | (CHUNK - 1);
+	struct window *w = warm(page, ea);
+
+	if (!w)
 		return;
 	if (codemap_hits(the_map, page, from, to))
 		from = first, to = last;
@@ -210,6 +223,39 @@ static void here(struct emit *e, uint8_t *rel8)
 		*rel8 = e->p - (rel8 + 1);
 }
 
+/* What a plain mov stores, zero-extended, to %reg, which it does not use. */
+static void emit_value(struct emit *e, int reg, const struct store *s)
+{
+	int src = s->src;
+
+	if (src < 0) {
+		emit_mov_imm(e, reg, s->size == 8 ? s->imm : s->imm & ((1UL << 8 * s->size) - 1));
+		return;
+	}
+	if (src == RCX) {
+		emit_gs_load(e, reg, CPU_SCR(SCR_ADDR2));
+		/* movzbl %ch, %reg has no %reg for its source: by bytes in memory */
+		if (s->src_shift) {
+			emit_bytes(e, (uint8_t[]){ 0x65, 0x0f, 0xb6, 0x04 | reg << 3, 0x25 }, 5);
+			emit_u32(e, CPU_SCR(SCR_ADDR2) + 1);
+			return;
+		}
+		src = reg;
+	}
+	if (s->src_shift) {
+		emit_bytes(e, (uint8_t[]){ 0x0f, 0xb6, 0xc4 | reg << 3 | src }, 3);
+		return;
+	}
+	emit_u8(e, 0x40 | (s->size == 8) << 3 | src >> 3);
+	if (s->size <= 2) {
+		emit_u8(e, 0x0f);
+		emit_u8(e, s->size == 1 ? 0xb6 : 0xb7);
+	} else {
+		emit_u8(e, 0x8b);
+	}
+	emit_u8(e, 0xc0 | reg << 3 | (src & 7));
+}
+
 static void emit_ea(struct emit *e, int reg, const struct insn *in)
 {
 	if (in->kind == INSN_RIPREL)
@@ -218,13 +264,42 @@ static void emit_ea(struct emit *e, int reg, const struct insn *in)
 		emit_op_mem(e, 0x8d, reg, in, false);
 }
 
+/*
+ * %reg: where in the window's page, code. Is what shall be stored there already? Then
+ * to *same, with %rcx as it was; else on, with both registers lost.
+ */
+static void emit_same_value(struct emit *e, int reg, const struct window *w,
+			    const struct store *s, const uint8_t *miss, uint8_t **same)
+{
+	static const uint8_t alias[] = { 0x48, 0x8b, 0x09 };	/* (%rcx), %rcx */
+	uint8_t *taken, *go_on;
+
+	emit_mov_imm(e, RCX, (uint64_t)&w->alias);
+	emit_bytes(e, alias, sizeof(alias));
+	taken = emit_jrcxz(e);
+	emit_look(e, reg, s->size, 0);
+	emit_value(e, reg, s);
+	/* %rcx - %reg: not does not touch the flags, nor does lea */
+	emit_bytes(e, (uint8_t[]){ 0x48, 0xf7, 0xd0 | reg }, 3);
+	emit_bytes(e, (uint8_t[]){ 0x48, 0x8d, 0x4c, reg << 3 | RCX, 1 }, 5);
+	go_on = emit_jrcxz(e);
+	here(e, taken);
+	emit_u8(e, 0xe9);
+	emit_u32(e, miss - (e->p + 4));
+	here(e, go_on);
+	emit_gs_load(e, RCX, CPU_SCR(SCR_ADDR2));
+	emit_u8(e, 0xeb);
+	*same = e->p;
+	emit_u8(e, 0);
+}
+
 bool hot_insn(struct block *b, const struct insn *found, struct insn_map *m)
 {
 	static const uint8_t mov_12[] = { 0xb9, 12, 0, 0, 0 };	/* $12, %ecx */
 	static const uint8_t alias[] = { 0x48, 0x8b, 0x09 };	/* (%rcx), %rcx */
 	const struct hot_site *s;
 	struct emit *e = &b->e;
-	uint8_t *to_look, *to_second = NULL, *to_store, *over, *miss;
+	uint8_t *to_look, *to_second = NULL, *to_store, *over, *miss, *same = NULL;
 	struct store store;
 	struct insn in;
 	int reg;
@@ -277,14 +352,20 @@ bool hot_insn(struct block *b, const struct insn *found, struct insn_map *m)
 		emit_look(e, reg, 8, 8);
 	}
 	to_store = emit_jrcxz(e);
-	emit_u8(e, 0xeb);
-	emit_u8(e, miss - (e->p + 1));
+	if (store.plain) {
+		emit_same_value(e, reg, s->w, &store, miss, &same);
+	} else {
+		emit_u8(e, 0xeb);
+		emit_u8(e, miss - (e->p + 1));
+	}
 	here(e, to_store);
 	emit_mov_imm(e, RCX, (uint64_t)&s->w->alias);
 	emit_bytes(e, alias, sizeof(alias));
 	emit_lea_sum(e, reg, reg, RCX);
 	emit_gs_load(e, RCX, CPU_SCR(SCR_ADDR2));
 	emit_with_mem(e, &in, reg, 0, true);
+	if (same)
+		here(e, same);
 	emit_gs_load(e, reg, CPU_SCR(SCR_ADDR));
 	here(e, over);
 	return true;

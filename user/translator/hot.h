@@ -22,6 +22,9 @@ bool hot_make(uint64_t pc, uint64_t page, uint64_t ea);
 /* [first, last] of the page has no code now: stores to it need not trap. */
 void hot_clear(uint64_t page, uint64_t ea, unsigned int first, unsigned int last);
 
+/* A store there changed nothing: neither need such ones. */
+void hot_same(uint64_t page, uint64_t ea);
+
 /* A block will be made of [first, last] of the page. */
 void hot_mark(uint64_t page, unsigned int first, unsigned int last);
 

@@ -398,6 +398,7 @@ static void smc_trap(struct cpu *cpu, struct codewp_regs *regs, uint64_t addr,
 
 	if (same_value(s, &guest, ea)) {
 		st.same_value++;
+		hot_same(page, ea);
 		missed(cpu, site, page, guest.rip, ea, how);
 		*regs = guest;
 		regs->rip = (uint64_t)tb->code + tb_map(tb)[idx + 1].host;
