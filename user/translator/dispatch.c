@@ -121,13 +121,17 @@ static void set_jump(struct codemap_tb *cm, int slot, struct codemap_tb *dest)
 	struct tb *tb = (struct tb *)cm;
 	uint8_t *at = tb->code + tb->jump[slot];
 	const uint8_t *to;
+	int32_t rel;
 
 	if (dest && __atomic_load_n(&cuts, __ATOMIC_SEQ_CST)) {
 		this_cpu()->not_chained = 1;
 		dest = NULL;
 	}
 	to = dest ? dest->entry : tb->code + tb->stub[slot];
-	__atomic_store_n((int32_t *)at, (int32_t)(to - (at + 4)), __ATOMIC_RELEASE);
+	rel = to - (at + 4);
+	__atomic_store_n((int32_t *)at, rel, __ATOMIC_RELEASE);
+	if (!dest && core_store_again())
+		__atomic_store_n((int32_t *)at, rel, __ATOMIC_RELEASE);
 }
 
 static void cut_begin(struct cpu *cpu)

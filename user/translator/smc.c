@@ -27,6 +27,7 @@
  * stubs, keeps translators away, and comes before the code map's page locks. Never
  * flushes the cache.
  */
+#include <cpuid.h>
 #include <errno.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -38,6 +39,11 @@
 #include "hot.h"
 #include "probes.h"
 #include "raw_syscall.h"
+
+/* "TCGTCGTCGTCG", what cpuid 0x40000000 says on QEMU's own processors */
+#define TCG_B	0x54474354U
+#define TCG_C	0x43544743U
+#define TCG_D	0x47435447U
 
 /* A store site that has trapped. Freed with the cache. */
 struct site {
@@ -212,6 +218,17 @@ static bool others_live(void)
 	return false;
 }
 
+static void retire(struct codemap_tb *dead)
+{
+	for (; dead; dead = dead->dead_next) {
+		struct tb *tb = (struct tb *)dead;
+
+		for (unsigned int i = 0; i < tb->insns; i++)
+			__atomic_store_n(tb->code + tb_map(tb)[i].host, 0xcc,
+					 __ATOMIC_RELAXED);
+	}
+}
+
 /*
  * A page is opened for the store of one thread, and another is in the middle of
  * one of its blocks: that one's next store there would not trap, and if it changes
@@ -223,13 +240,9 @@ void smc_retire(struct codemap_tb *dead)
 {
 	if (!dead || !others_live())
 		return;
-	for (; dead; dead = dead->dead_next) {
-		struct tb *tb = (struct tb *)dead;
-
-		for (unsigned int i = 0; i < tb->insns; i++)
-			__atomic_store_n(tb->code + tb_map(tb)[i].host, 0xcc,
-					 __ATOMIC_RELAXED);
-	}
+	retire(dead);
+	if (core_store_again())
+		retire(dead);
 }
 
 void core_serialize(void)
@@ -249,6 +262,39 @@ void core_serialize(void)
 	}
 	if (ret)
 		fatal("the kernel has no membarrier for code (%ld), which threads need", ret);
+}
+
+static bool on_qemu_tcg(void)
+{
+	static int8_t tcg = -1;
+
+	if (tcg < 0) {
+		unsigned int a, b, c, d;
+
+		__cpuid(1, a, b, c, d);
+		tcg = c >> 31;
+		if (tcg) {
+			__cpuid(0x40000000, a, b, c, d);
+			tcg = b == TCG_B && c == TCG_C && d == TCG_D;
+		}
+	}
+	return tcg;
+}
+
+/**
+ * core_store_again() - must what was stored into code that runs be stored once more?
+ *
+ * On QEMU's own processors: before 8.1 it reads the code it translates without the lock
+ * that stores to code take, and one that another processor makes meanwhile is lost on
+ * the result, for ever. Such a translation ends before its processor is interrupted, so
+ * the membarrier waits for it, and the second store drops it.
+ */
+bool core_store_again(void)
+{
+	if (!on_qemu_tcg() || !others_live())
+		return false;
+	core_serialize();
+	return true;
 }
 
 /**

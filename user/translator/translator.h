@@ -246,6 +246,8 @@ size_t core_invalidate_range(uint64_t start, uint64_t end);
 size_t core_invalidate_page(uint64_t page, unsigned int first, unsigned int last);
 /* On return no other thread is in a block that was dropped before (smc_retire()). */
 void core_serialize(void);
+/* What was stored into code that runs is to be stored once more (QEMU's processors). */
+bool core_store_again(void);
 
 /* Is this host address in the code cache? And what guest instruction is it?
  * core_guest_state() rewrites *regs from the host state at a fault to the guest
