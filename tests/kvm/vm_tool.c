@@ -195,8 +195,8 @@ TEST_LONG(bad_images, 30)
 	/* mov %al, (%rax), in long mode, where no RAM is */
 	file("/tmp/i", "\xb8\x00\xf0\xff\xbf\x88\x00", 7);
 	wrong("-l /tmp/i", 125, "wrote guest-physical 0xbffff000, where no RAM is");
-	/* jmp to itself */
-	file("/tmp/i", "\xeb\xfe", 2);
+	/* sti, jmp to itself: bochs interrupts no guest that has interrupts off */
+	file("/tmp/i", "\xfb\xeb\xfe", 3);
 	wrong("-t 1 /tmp/i", 124, "seconds were up");
 
 	file("/tmp/i", elf, 30);
