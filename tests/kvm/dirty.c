@@ -236,8 +236,12 @@ TEST_LONG(exact_in_huge_pages, 60)
 	restore_mode();
 }
 
-/* Store after store to 1024 pages, round and round: %rdi counts the rounds. */
+/*
+ * Store after store to 1024 pages, round and round, which %rcx counts. Interrupts are
+ * on, else bochs would interrupt nobody while it makes no exit.
+ */
 GUEST_CODE(sweep,
+	   "sti\n"
 	   "xor %ecx, %ecx\n"
 	   "1: inc %ecx\n"
 	   "mov $0x200000, %edi\n"

@@ -67,8 +67,9 @@ static void runner_join(struct runner *r)
 static void start_at(struct vmm_vcpu *vcpu, uint64_t rip, uint64_t rdi, uint64_t rcx)
 {
 	unsigned int id = vmm_vcpu_id(vcpu);
+	/* Interrupts on, else bochs would interrupt nobody while it makes no exit. */
 	struct kvm_regs r = {
-		.rip = rip, .rflags = 2, .rdi = rdi, .rcx = rcx, .r10 = OWN + id * PAGE,
+		.rip = rip, .rflags = 0x202, .rdi = rdi, .rcx = rcx, .r10 = OWN + id * PAGE,
 		.r8 = OWN + 15 * PAGE, .rsp = VMM_STACKS - id * VMM_STACK - 8,
 	};
 
