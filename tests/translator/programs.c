@@ -252,7 +252,8 @@ static void data_beside_code_gets_hot(void)
 static void hot_at_once(void)
 {
 	static const char *const guests[] = {
-		"smc_stores", "smc_places", "smc_hot", "smc_flow", "smc_stack", "smc_syscalls",
+		"smc_stores", "smc_places", "smc_hot", "smc_stylized", "smc_flow", "smc_stack",
+		"smc_syscalls",
 		"smc_threads", "mem_calls", "signals_faults", "proc_fork",
 	};
 	const char *without = getenv("CODEWP_VM") ? "shld_mem" : NULL;
@@ -263,10 +264,10 @@ static void hot_at_once(void)
 		struct result t;
 
 		/* again() has the reason */
-		if (getenv("CODEWP_VM") && i >= 6 && i != 8)
+		if (getenv("CODEWP_VM") && i >= 7 && i != 9)
 			continue;
 		snprintf(path, sizeof(path), "%s/%s", tt.guests, guests[i]);
-		run(translated(argv, "--hot-after=1"), NULL, 90, &t);
+		run(translated(argv, "--hot-after=1 --stylized-after=1"), NULL, 90, &t);
 		if (t.timeout || t.status)
 			TEST_FAIL("%s: status %d%s, '%.300s'", guests[i], t.status,
 				  t.timeout ? ", over its time" : "", t.out_size > 300 ?
@@ -533,6 +534,7 @@ static const struct guest_program {
 	{ "smc_stack" },
 	{ "smc_stack-dynamic", HOST_ONLY },
 	{ "smc_hot" },
+	{ "smc_stylized", .cross = true },
 	{ "smc_flow" },
 	{ "smc_flow-dynamic", HOST_ONLY },
 	{ "smc_syscalls" },

@@ -15,6 +15,7 @@
 
 #include "block.h"
 #include "hot.h"
+#include "stylized.h"
 
 #define STEP_MAX_HOST 512	/* more than one instruction and its exits need */
 
@@ -588,6 +589,11 @@ void block_insn(struct block *b, const struct insn *in)
 
 	if (in->writes && hot_insn(b, in, m))
 		return;
+	if (stylized_insn(b, in, m)) {
+		emit_exit_jump(b, 0, 0xe9, next);
+		b->ended = true;
+		return;
+	}
 	switch (in->kind) {
 	case INSN_COPY:
 		emit_insn(e, in->bytes, in->len);
@@ -731,6 +737,7 @@ bool block_begin(struct block *b, uint64_t pc, uint32_t flags, bool indirect, si
 
 	memset(b, 0, offsetof(struct block, const_at));
 	b->consts = 0;
+	b->unseen = 0;
 	b->pc = pc;
 	b->tb = cache_meta_begin(TB_MAX_META);
 	if (!b->tb)

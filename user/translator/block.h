@@ -20,6 +20,7 @@ struct block {
 	uint8_t *const_at[2];	/* call: where the return address is wanted */
 	uint64_t const_val[2];
 	unsigned int consts;
+	unsigned int unseen;	/* bytes at the end that are not its source (stylized.c) */
 	struct insn_map map[TB_MAX_INSNS + 1];
 };
 

@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "hot.h"
+#include "stylized.h"
 #include "raw_syscall.h"
 #include "runtime.h"
 
@@ -285,6 +286,7 @@ void cache_reset(void)
 	code_next = code_start;
 	meta_next = meta_start;
 	hot_reset();
+	stylized_reset();
 }
 
 uint64_t cache_epoch(void)

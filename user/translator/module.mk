@@ -22,7 +22,7 @@ $(RUN_OBJS): CFLAGS += -fPIE -mgeneral-regs-only -fno-stack-protector \
 	-DZYDIS_STATIC_BUILD -DZYCORE_STATIC_BUILD -Iuser/translator -I$(RUN_DIR)
 
 # On the way of every block: 5 % of a cold start.
-$(patsubst %,$(RUN_DIR)/%.o,block cache decode dispatch emit hot mem mem_map scan smc \
+$(patsubst %,$(RUN_DIR)/%.o,block cache decode dispatch emit hot mem mem_map scan smc stylized \
 		translate): \
 	CFLAGS += -O3
 

@@ -20,6 +20,7 @@
 struct settings settings = {
 	.core.cache_bytes = CACHE_BYTES,
 	.core.hot_after = 8,
+	.core.stylized_after = 4,
 	.log_fd = -1,
 	.program_fd = -1,
 	.self_fd = -1,
@@ -43,8 +44,10 @@ static const char usage[] =
 "  --no-chain            never jump from block to block directly\n"
 "  --without=NAME[,...]  leave optimisations out, to measure what they are worth:\n"
 "                        quick (translate with the guest's state in the CPU),\n"
-"                        hot (stores beside code that look where they go)\n"
+"                        hot (stores beside code that look where they go),\n"
+"                        stylized (patched immediates loaded from where they are)\n"
 "  --hot-after=N         a store is hot after N traps without a hit (default: 8)\n"
+"  --stylized-after=N    so is an immediate after N patches (default: 4)\n"
 "  --cache-size=MIB      size of the code cache (default: 128)\n"
 "  --exec=MODE           programs that the program executes: follow: translate\n"
 "                        them, too (default); native: let them go\n"
@@ -56,7 +59,7 @@ static const char usage[] =
 "start.\n";
 
 enum { OPT_BACKEND = 256, OPT_SMC, OPT_STATS, OPT_LOG, OPT_INSNS, OPT_NO_CHAIN, OPT_WITHOUT,
-       OPT_HOT, OPT_CACHE, OPT_EXEC, OPT_LOG_RANGE, OPT_PERF_MAP, OPT_VERSION, OPT_INHERIT };
+       OPT_HOT, OPT_STYLIZED, OPT_CACHE, OPT_EXEC, OPT_LOG_RANGE, OPT_PERF_MAP, OPT_VERSION, OPT_INHERIT };
 
 static const struct option options[] = {
 	{ "backend", required_argument, NULL, OPT_BACKEND },
@@ -69,6 +72,7 @@ static const struct option options[] = {
 	{ "no-chain", no_argument, NULL, OPT_NO_CHAIN },
 	{ "without", required_argument, NULL, OPT_WITHOUT },
 	{ "hot-after", required_argument, NULL, OPT_HOT },
+	{ "stylized-after", required_argument, NULL, OPT_STYLIZED },
 	{ "cache-size", required_argument, NULL, OPT_CACHE },
 	{ "exec", required_argument, NULL, OPT_EXEC },
 	{ "inherit", required_argument, NULL, OPT_INHERIT },
@@ -84,6 +88,7 @@ static const struct {
 } optimisations[] = {
 	{ "quick", offsetof(struct core_opts, no_quick) },
 	{ "hot", offsetof(struct core_opts, no_hot) },
+	{ "stylized", offsetof(struct core_opts, no_stylized) },
 };
 
 #define NR_OPTIMISATIONS (sizeof(optimisations) / sizeof(optimisations[0]))
@@ -185,6 +190,9 @@ static void set_option(int c, const char *arg)
 	case OPT_HOT:
 		set->core.hot_after = number("hot-after", arg, 1000000);
 		break;
+	case OPT_STYLIZED:
+		set->core.stylized_after = number("stylized-after", arg, 1000000);
+		break;
 	case OPT_CACHE:
 		set->core.cache_bytes = number("cache-size", arg, CACHE_MAX >> 20) << 20;
 		break;
@@ -280,6 +288,7 @@ int options_inherit(char *buf, size_t size, const struct settings *set)
 		if (*without_flag(&set->core, i))
 			ADD(",without=%s", optimisations[i].name);
 	ADD(",hot-after=%u", set->core.hot_after);
+	ADD(",stylized-after=%u", set->core.stylized_after);
 	if (set->native_exec)
 		ADD(",exec=native");
 	if (rt.stats && rt.first)

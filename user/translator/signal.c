@@ -529,7 +529,8 @@ void signal_master(int sig, siginfo_t *info, ucontext_t *uc)
 	}
 
 	regs_from(&regs, uc);
-	if (sig == SIGTRAP && core_retired(cpu, &regs)) {
+	if ((sig == SIGTRAP && core_retired(cpu, &regs)) ||
+	    (sig == SIGBUS && info->si_code == BUS_ADRALN && core_unaligned(cpu, &regs))) {
 		core_signal_exit(cpu, &regs, CPU_LOOKUP);
 		regs_to(uc, &regs);
 		goto out;

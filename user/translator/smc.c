@@ -38,6 +38,7 @@
 #include "core.h"
 #include "hot.h"
 #include "probes.h"
+#include "stylized.h"
 #include "raw_syscall.h"
 
 /* "TCGTCGTCGTCG", what cpuid 0x40000000 says on QEMU's own processors */
@@ -403,6 +404,7 @@ static void smc_trap(struct cpu *cpu, struct codewp_regs *regs, uint64_t addr,
 	struct tb *tb;
 	void *alias;
 	uint64_t ea;
+	const struct codemap_tb *hit_by = NULL;
 	bool hit;
 	int idx;
 
@@ -461,6 +463,7 @@ static void smc_trap(struct cpu *cpu, struct codewp_regs *regs, uint64_t addr,
 	if (hit) {
 		struct codemap_tb *dead = codemap_invalidate(the_map, page, first, last);
 
+		hit_by = dead;
 		count_dead(dead, page, first, last, guest.rip);
 		st.keep_hit++;
 	} else {
@@ -470,6 +473,10 @@ static void smc_trap(struct cpu *cpu, struct codewp_regs *regs, uint64_t addr,
 	__atomic_add_fetch(&replays[page % REPLAYS], 1, __ATOMIC_RELEASE);
 	__atomic_store_n(&cpu->replay_page, page, __ATOMIC_RELEASE);
 	codemap_unlock_page(the_map, page, CODEMAP_NO_PAGE);
+	if (hit_by) {
+		may_use_libc(cpu, how);
+		stylized_hit((const struct tb *)hit_by, page, first, last);
+	}
 	if (!hit) {
 		hot_clear(page, ea, first, last);
 		missed(cpu, site, page, guest.rip, ea, how);

@@ -136,6 +136,7 @@ void stats_print(int fd)
 	LINE("same_value", all.same_value);
 	LINE("opened", all.opened);
 	LINE("hot_sites", all.hot_sites);
+	LINE("stylized", all.stylized);
 	LINE("invalidated", all.invalidated);
 	LINE("stale_inserts", all.stale_inserts);
 	LINE("check_failures", all.check_failures);

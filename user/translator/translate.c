@@ -187,7 +187,7 @@ static struct tb *try_translate(struct cpu *cpu, uint64_t pc, struct insn *step,
 	tb->cm.flags = 0;
 	tb->cm.page[0] = mc[0].page;
 	tb->cm.first[0] = pc & 4095;
-	tb->cm.last[0] = two ? 4095 : (pc & 4095) + off - 1;
+	tb->cm.last[0] = two ? 4095 : (pc & 4095) + off - b.unseen - 1;
 	tb->cm.gen[0] = gen[0];
 	tb->cm.page[1] = CODEMAP_NO_PAGE;
 	if (two) {

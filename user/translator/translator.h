@@ -45,7 +45,7 @@ struct run_stats {
 	uint64_t keep_miss, keep_hit, same_value, opened;
 	uint64_t invalidated, stale_inserts, check_failures;
 	uint64_t syscalls, views, promoted_pages, arms, flushes;
-	uint64_t hot_sites;
+	uint64_t hot_sites, stylized;
 };
 
 /* Guest memory that a system call in flight may write (mem.c). */
@@ -198,6 +198,8 @@ struct core_opts {
 	bool no_quick;		/* the same: leave the guest's state for every block */
 	bool no_hot;		/* and: a store beside code always traps (hot.c) */
 	unsigned int hot_after;	/* traps of a store site until it is hot */
+	bool no_stylized;	/* no immediate is loaded from where it is (stylized.c) */
+	unsigned int stylized_after;	/* patches of an immediate until it is */
 	int image_fd;		/* of this program's file, to map from; 0: none */
 	void *cache_base;	/* where the cache shall be: within 2 GiB of the
 				 * runtime's text; NULL: the core looks for room
@@ -256,6 +258,11 @@ bool core_store_again(void);
 bool core_in_cache(uint64_t host_pc);
 bool core_guest_state(struct cpu *cpu, struct codewp_regs *regs);
 bool core_retired(struct cpu *cpu, struct codewp_regs *regs);
+/*
+ * The same for an alignment fault (the guest has set AC): did it come from an immediate
+ * that is loaded from the guest's memory? It is not any more then.
+ */
+bool core_unaligned(struct cpu *cpu, struct codewp_regs *regs);
 
 /*
  * For the master signal handler, whose first instructions store the guest's %fs
