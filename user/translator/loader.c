@@ -34,7 +34,7 @@ struct image {
 	Elf64_Phdr *ph;
 	uint64_t bias, entry, phdr, end;
 	char *interp;
-	bool exec_stack;
+	bool exec_stack, near;
 };
 
 static _Noreturn __attribute__((format(printf, 2, 3)))
@@ -203,15 +203,20 @@ static void map_image(int fd, const char *path, struct image *im, bool is_interp
 	low = PAGE_DOWN(low);
 
 	/*
-	 * A program that has an interpreter goes where execve puts it; what can
-	 * go anywhere (ld.so, or a static PIE) goes among the mappings.
+	 * Near the code cache. If not, a program that has an interpreter goes where
+	 * execve puts it; what can go anywhere (ld.so, or a static PIE) goes among the
+	 * mappings.
 	 */
-	if (im->eh.e_type == ET_DYN && im->interp)
-		im->bias = ((DYN_BASE + random_pages(28)) & ~(align - 1)) - low;
+	if (im->eh.e_type == ET_DYN && im->interp) {
+		uint64_t at = mem_near(high - low, align);
+
+		im->near = at;
+		im->bias = (at ?: ((DYN_BASE + random_pages(28)) & ~(align - 1))) - low;
+	}
 	if (im->eh.e_type == ET_DYN && !im->interp) {
 		uint64_t at;
 
-		ret = mem_mmap(0, high - low + align, PROT_NONE,
+		ret = mem_mmap(mem_near(high - low + align, PAGE), high - low + align, PROT_NONE,
 			       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 		if (ret < 0)
 			bad(126, "no room for %s: %s", path, strerror(-ret));
@@ -373,6 +378,7 @@ void loader_load(int fd, const char *path, char **argv, char **envp,
 	uint64_t brk;
 
 	read_headers(fd, path, &prog);
+	mem_near_init(fd, &prog.eh, prog.ph, random_pages(12));
 	map_image(fd, path, &prog, false);
 	if (prog.interp) {
 		fd = open(prog.interp, O_RDONLY | O_CLOEXEC);
@@ -383,9 +389,9 @@ void loader_load(int fd, const char *path, char **argv, char **envp,
 		map_image(fd, prog.interp, &interp, true);
 		close(fd);
 	}
-	/* A static PIE is among the mappings, where a heap has no room to grow. */
+	/* Among the mappings, or near the runtime, a heap has no room to grow. */
 	brk = PAGE_UP(prog.end);
-	if (prog.eh.e_type == ET_DYN && !prog.interp)
+	if (prog.eh.e_type == ET_DYN && (!prog.interp || prog.near))
 		brk = DYN_BASE;
 	mem_set_brk(brk + random_pages(13));
 	img->sp = build_stack(&prog, prog.interp ? &interp : NULL, path, argv, envp,

@@ -5,7 +5,7 @@
  * mem_map.c keeps the map (which guest addresses are what), mem_view.c the
  * views behind it, mem_promote.c moves memory into views while threads run,
  * mem.c answers the core, mem_sys.c, mem_remap.c and mem_advise.c do the guest's
- * calls, mem_fork.c gives a child its own views, mem_kwrite.c knows what system
+ * calls, mem_near.c knows where code goes, mem_fork.c gives a child its own views, mem_kwrite.c knows what system
  * calls in flight may write. All of it is called with rt_lock held, but for what
  * says otherwise.
  */
@@ -13,6 +13,7 @@
 #define CODEWP_MEM_H
 
 #include "translator.h"
+#include <elf.h>
 #include <sys/resource.h>
 #include <sys/types.h>
 
@@ -166,6 +167,11 @@ long mem_limit_add(uint64_t start, uint64_t len, bool data);
 long mem_limit_data(uint64_t start, uint64_t len);
 long mem_sys_prlimit(unsigned int what, const struct rlimit *new_lim,
 		     struct rlimit *old_lim);
+
+/* mem_near.c */
+uint64_t mem_near(uint64_t len, uint64_t align);
+uint64_t mem_near_mmap(uint64_t len, int prot, int flags, int fd, uint64_t off);
+void mem_near_init(int fd, const Elf64_Ehdr *eh, const Elf64_Phdr *ph, uint64_t below);
 
 /* For the loader. */
 void mem_set_brk(uint64_t start);

@@ -330,6 +330,8 @@ long mem_mmap(uint64_t addr, uint64_t len, int prot, int flags, int fd, uint64_t
 			goto out;
 		}
 	}
+	else if (!addr && (anon || fi.regular))
+		addr = mem_near_mmap(len, r.prot, flags, fd, off);
 	if (r.mv)
 		ret = mem_map_view(r.mv, addr, len, r.voff, r.prot, flags);
 	else
