@@ -38,7 +38,7 @@ static struct counts count(const char *backend)
 		SKIP("the codewp module is not loaded");
 	snprintf(option, sizeof(option), "--backend=%s", backend);
 	snprintf(file, sizeof(file), "%s", temp_name("bpf"));
-	s = RUN(STAT, "-x", "-o", file, "--stats", "--without=hot", option, "--",
+	s = RUN(STAT, "-x", "-o", file, "--stats", "--without=hot,stylized", option, "--",
 		PATCH, ROUNDS);
 	c.bpf = slurp(file);
 	unlink(file);
@@ -126,7 +126,7 @@ TEST_LONG(one_row_per_page_from_both_sides, 60)
 	need_bpf();
 	if (access("/dev/codewp", F_OK))
 		SKIP("the codewp module is not loaded");
-	s = RUN(STAT, "-n", "0", "-o", "/dev/stdout", "--backend=kmod", "--without=hot", "--",
+	s = RUN(STAT, "-n", "0", "-o", "/dev/stdout", "--backend=kmod", "--without=hot,stylized", "--",
 		PATCH, ROUNDS);
 	ASSERT_EQ(s.status, 0);
 	line = strstr(s.out, "\nPAGE ");
@@ -163,7 +163,8 @@ TEST_LONG(joined_when_attached_late, 60)
 	need_bpf();
 	if (access("/dev/codewp", F_OK))
 		SKIP("the codewp module is not loaded");
-	child = SPAWN(beside("../../bin/codewp-run"), "--backend=kmod", "--", PATCH, "100000000");
+	child = SPAWN(beside("../../bin/codewp-run"), "--backend=kmod", "--without=stylized",
+		      "--", PATCH, "100000000");
 	sleep(2);
 	snprintf(pid, sizeof(pid), "%d", child);
 	s = RUN(STAT, "-n", "0", "-o", "/dev/stdout", "-d", "1", "-p", pid);

@@ -205,7 +205,7 @@ static void stats_count_traps(void)
 	struct result t;
 	long long v;
 
-	run_case("smc_flow", "chained_across_pages", "--stats", &t);
+	run_case("smc_flow", "chained_across_pages", "--without=stylized --stats", &t);
 	v = stat_value(t.err, "tbs");
 	if (v < 1)
 		TEST_FAIL("tbs %lld in '%.300s'", v, t.err);
