@@ -38,8 +38,16 @@
 #define CODEMAP_PAGE_SIZE	4096U
 #define CODEMAP_NO_PAGE		UINT64_MAX
 
+#define CODEMAP_MAX_JUMPS	8	/* out of one TB */
+
 struct codemap;
 struct codemap_page;
+
+/* One jump out of a TB, to be chained. The code map's, once it is zeroed. */
+struct codemap_jump {
+	uintptr_t dest;		/* low bit set: closed for good */
+	uintptr_t next;		/* on dest's list; low bits: slot */
+};
 
 /*
  * One TB, embedded in the translator's own. Zero it, fill what is marked as the
@@ -55,18 +63,19 @@ struct codemap_tb {
 
 	/* the code map's */
 	struct codemap_tb *hash_next;
-	uintptr_t jump_in;			/* incoming jumps; low bit: slot */
+	uintptr_t jump_in;			/* incoming jumps; low bits: slot */
 	uint32_t jump_lock;
-	uint32_t state;
+	uint16_t state;
 
 	/* the translator's again */
+	uint16_t jumps;		/* at most CODEMAP_MAX_JUMPS */
+	struct codemap_jump *jump;	/* so many of them */
 	uint16_t first[2];	/* first and last byte covered in each page */
 	uint16_t last[2];
 	uint64_t page[2];	/* page[1] is CODEMAP_NO_PAGE for most */
 
 	/* the code map's */
-	struct codemap_tb *page_next[2];	/* low bit: which slot of the next */
-	uintptr_t jump_dest[2];			/* low bit set: closed for good */
+	struct codemap_tb *page_next[2];	/* low bit: which page of the next */
 	union {
 		/*
 		 * The translator's, until codemap_insert() has returned this TB: the
@@ -78,10 +87,7 @@ struct codemap_tb {
 			uint32_t gen[2];
 		};
 		/* the code map's, from then on */
-		struct {
-			uintptr_t jump_next[2];
-			struct codemap_tb *dead_next;	/* list that invalidate returns */
-		};
+		struct codemap_tb *dead_next;	/* list that invalidate returns */
 	};
 };
 
@@ -141,7 +147,7 @@ struct codemap_page *codemap_find_alloc(struct codemap *map, uint64_t page);
  * tb_link_page: publish. Under the lock of the TB's pages: coverage, compare the
  * generations, page lists, then the hash. Returns tb; or a TB with the same key
  * that was faster; or NULL with *err -ESTALE (a page was written or held since),
- * -ENOMEM or -EINVAL (page index, first or last out of range). When it does not
+ * -ENOMEM or -EINVAL (page index, first, last or jumps out of range). When it does not
  * return tb, nothing refers to tb, and it may be freed or inserted again at once.
  */
 struct codemap_tb *codemap_insert(struct codemap *map, struct codemap_tb *tb,
@@ -154,7 +160,7 @@ struct codemap_tb *codemap_insert(struct codemap *map, struct codemap_tb *tb,
 struct codemap_tb *codemap_lookup(struct codemap *map, uint64_t pc, uint64_t flags);
 
 /*
- * Chain tb's outgoing jump slot (0 or 1) to dest, which may be tb. False if
+ * Chain tb's outgoing jump slot (below tb->jumps) to dest, which may be tb. False if
  * either is dead or the slot is taken already.
  */
 bool codemap_chain(struct codemap *map, struct codemap_tb *tb, int slot,

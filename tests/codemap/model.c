@@ -18,7 +18,7 @@ static const uint64_t page_no[NR_PAGE] = { 0, 1, 2, 511, 512, (1ULL << 52) - 1 }
 struct model_tb {
 	struct xtb x;
 	bool live;
-	int to[2];		/* index of the chained TB, or -1 */
+	int to[XTB_JUMPS];	/* index of the chained TB, or -1 */
 };
 
 static struct model_tb m[NR_TB];
@@ -72,9 +72,9 @@ static bool covers(const struct codemap_tb *tb, uint64_t page, unsigned int firs
 
 static void model_unchain(int i)
 {
-	m[i].to[0] = m[i].to[1] = -1;
+	memset(m[i].to, -1, sizeof(m[i].to));
 	for (int k = 0; k < NR_TB; k++)
-		for (int s = 0; s < 2; s++)
+		for (int s = 0; s < XTB_JUMPS; s++)
 			if (m[k].to[s] == i)
 				m[k].to[s] = -1;
 }
@@ -130,7 +130,7 @@ static void do_insert(void)
 	} else {
 		CHECK(got == tb && !err);
 		m[i].live = true;
-		m[i].to[0] = m[i].to[1] = -1;
+		memset(m[i].to, -1, sizeof(m[i].to));
 	}
 }
 
@@ -176,7 +176,7 @@ static void do_invalidate_tb(void)
 
 static void do_chain(void)
 {
-	int i = rnd(NR_TB), k = rnd(4) ? (int)rnd(NR_TB) : i, s = rnd(2);
+	int i = rnd(NR_TB), k = rnd(4) ? (int)rnd(NR_TB) : i, s = rnd(XTB_JUMPS);
 	bool can;
 
 	/* never inserted, or inserted and dropped: both are legal here */
@@ -257,7 +257,7 @@ static void compare(bool thorough)
 		hit |= m[i].live && covers(&m[i].x.tb, page, first, last);
 	CHECK(codemap_hits(map, page, first, last) == hit);
 	for (int i = 0; i < NR_TB; i++) {
-		for (int s = 0; s < 2; s++) {
+		for (int s = 0; s < XTB_JUMPS; s++) {
 			struct codemap_tb *to = xtb_target(&m[i].x.tb, s);
 
 			if (m[i].live || codemap_tb_dead(&m[i].x.tb))

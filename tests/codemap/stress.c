@@ -100,7 +100,7 @@ static uint64_t pc_next(uint64_t pc, unsigned int slot)
 		return (pc + 1) % NR_PC;
 	if (pc % 7 == 0)
 		return pc;		/* a loop to itself */
-	return (pc * 31 + 63) % NR_PC;
+	return (pc * 31 + 63 * slot) % NR_PC;
 }
 
 static uint32_t load_version(unsigned int page, unsigned int granule)
@@ -268,7 +268,7 @@ static void execute(struct thread *t)
 		}
 		t->executed++;
 		last = g;
-		slot = rnd(t, 2);
+		slot = rnd(t, XTB_JUMPS);
 		pc = pc_next(pc, slot);
 	}
 }
@@ -402,7 +402,7 @@ static void check_quiet(void)
 		ASSERT_EQ(((struct guest_tb *)tb)->version[1], now[1]);
 		ASSERT(codemap_hits(map, pc_page(pc), pc_granule(pc) * 64,
 				    pc_granule(pc) * 64));
-		for (int s = 0; s < 2; s++) {
+		for (int s = 0; s < XTB_JUMPS; s++) {
 			struct codemap_tb *to = xtb_target(tb, s);
 
 			ASSERT(!to || to == codemap_lookup(map, ADDR(pc_next(pc, s)), 0));

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 OR MIT */
 /*
- * A TB for tests: its "host code" is two jump targets, which set_jump() stores
+ * A TB for tests: its "host code" is its jumps' targets, which set_jump() stores
  * and a test "executes" by following them.
  */
 #ifndef TESTS_CODEMAP_TB_H
@@ -9,9 +9,12 @@
 #include <codewp/codemap.h>
 #include "test.h"
 
+#define XTB_JUMPS	CODEMAP_MAX_JUMPS
+
 struct xtb {
 	struct codemap_tb tb;		/* first: a codemap_tb is an xtb */
-	struct codemap_tb *target[2];	/* NULL: the exit stub */
+	struct codemap_jump jump[XTB_JUMPS];
+	struct codemap_tb *target[XTB_JUMPS];	/* NULL: the exit stub */
 };
 
 static inline struct xtb *xtb_of(struct codemap_tb *tb)
@@ -40,6 +43,8 @@ static inline struct codemap_tb *xtb_init(struct xtb *x, uint64_t pc, uint64_t p
 	x->tb.first[0] = first;
 	x->tb.last[0] = last;
 	x->tb.entry = x;
+	x->tb.jump = x->jump;
+	x->tb.jumps = XTB_JUMPS;
 	return &x->tb;
 }
 

@@ -416,13 +416,15 @@ TEST(chain_and_cut_both_ways)
 	ASSERT(codemap_chain(map, &a.tb, 1, &b.tb));
 	ASSERT(codemap_chain(map, &b.tb, 0, &c.tb));
 	ASSERT(codemap_chain(map, &c.tb, 1, &b.tb));
+	ASSERT(codemap_chain(map, &a.tb, XTB_JUMPS - 1, &b.tb));
 	ASSERT(a.target[0] == &b.tb && a.target[1] == &b.tb);
+	ASSERT(a.target[XTB_JUMPS - 1] == &b.tb);
 	/* taken */
 	ASSERT(!codemap_chain(map, &a.tb, 0, &c.tb));
 	ASSERT(a.target[0] == &b.tb);
 
 	ASSERT(codemap_invalidate_tb(map, &b.tb));
-	ASSERT(!a.target[0] && !a.target[1] && !c.target[1]);
+	ASSERT(!a.target[0] && !a.target[1] && !c.target[1] && !a.target[XTB_JUMPS - 1]);
 	/* the dead one's own jump, too: a thread may be in it when c dies */
 	ASSERT(!b.target[0]);
 	ASSERT(codemap_invalidate_tb(map, &c.tb));

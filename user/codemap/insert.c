@@ -55,6 +55,8 @@ void codemap_trim(struct codemap *map)
 
 static bool valid(const struct codemap *map, const struct codemap_tb *tb)
 {
+	if (tb->jumps > CODEMAP_MAX_JUMPS)
+		return false;
 	for (unsigned int s = 0; s < 2; s++) {
 		if (s && tb->page[1] == CODEMAP_NO_PAGE)
 			return true;

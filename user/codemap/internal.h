@@ -81,7 +81,7 @@ static inline void *cm_zalloc(const struct codemap *map, size_t bytes)
 	return map->ops.zalloc ? map->ops.zalloc(bytes) : calloc(1, bytes);
 }
 
-/* A TB and one of its two slots in a word. */
+/* A TB and one of its pages or jumps in a word; a TB's address is a multiple of 8. */
 static inline uintptr_t cm_tag(const struct codemap_tb *tb, unsigned int slot)
 {
 	return (uintptr_t)tb | slot;
@@ -89,12 +89,12 @@ static inline uintptr_t cm_tag(const struct codemap_tb *tb, unsigned int slot)
 
 static inline struct codemap_tb *cm_tag_tb(uintptr_t tag)
 {
-	return (struct codemap_tb *)(tag & ~(uintptr_t)1);
+	return (struct codemap_tb *)(tag & ~(uintptr_t)(CODEMAP_MAX_JUMPS - 1));
 }
 
 static inline unsigned int cm_tag_slot(uintptr_t tag)
 {
-	return tag & 1;
+	return tag & (CODEMAP_MAX_JUMPS - 1);
 }
 
 /* index.c */

@@ -2,10 +2,10 @@
 /*
  * Chained jumps: TB -> TB, known from both ends.
  *
- * The lock is the destination's: it guards the list jump_in with the jump_next
- * of every slot on it, and the code of those jumps. jump_dest is the other end:
- * it is changed under the destination's lock, too, but for its low bit, which
- * closes the slot for good and is set without a lock when the source dies. Two
+ * The lock is the destination's: it guards the list jump_in with the next of
+ * every jump on it, and the code of those jumps. A jump's dest is the other end: it
+ * is changed under the destination's lock, too, but for its low bit, which closes
+ * the jump for good and is set without a lock when the source dies. Two
  * jump locks are never held, so a TB that jumps to itself, or two that jump to
  * each other, need no order.
  */
@@ -55,9 +55,9 @@ bool codemap_chain(struct codemap *map, struct codemap_tb *tb, int slot,
 
 	jump_lock(dest);
 	if (!codemap_tb_dead(dest) &&
-	    __atomic_compare_exchange_n(&tb->jump_dest[slot], &none, (uintptr_t)dest,
+	    __atomic_compare_exchange_n(&tb->jump[slot].dest, &none, (uintptr_t)dest,
 					false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {
-		tb->jump_next[slot] = dest->jump_in;
+		tb->jump[slot].next = dest->jump_in;
 		dest->jump_in = cm_tag(tb, slot);
 		set_jump(map, tb, slot, dest);
 		chained = true;
@@ -72,15 +72,15 @@ static void list_del(struct codemap_tb *dest, uintptr_t tag)
 	uintptr_t *at = &dest->jump_in;
 
 	while (*at != tag)
-		at = &cm_tag_tb(*at)->jump_next[cm_tag_slot(*at)];
-	*at = cm_tag_tb(tag)->jump_next[cm_tag_slot(tag)];
+		at = &cm_tag_tb(*at)->jump[cm_tag_slot(*at)].next;
+	*at = cm_tag_tb(tag)->jump[cm_tag_slot(tag)].next;
 }
 
 /* The jump out of @slot goes to the exit stub again. @close: for ever. */
 static void cut_out(struct codemap *map, struct codemap_tb *tb, unsigned int slot,
 		    bool close)
 {
-	uintptr_t old = __atomic_fetch_or(&tb->jump_dest[slot], close ? CLOSED : 0,
+	uintptr_t old = __atomic_fetch_or(&tb->jump[slot].dest, close ? CLOSED : 0,
 					  __ATOMIC_ACQ_REL);
 	struct codemap_tb *dest = cm_tag_tb(old);
 
@@ -91,14 +91,14 @@ static void cut_out(struct codemap *map, struct codemap_tb *tb, unsigned int slo
 	 * Did @dest cut it, while we waited? Then it is on no list, or (not
 	 * closed) on that of another chain since.
 	 */
-	if (cm_tag_tb(__atomic_load_n(&tb->jump_dest[slot], __ATOMIC_RELAXED)) == dest) {
+	if (cm_tag_tb(__atomic_load_n(&tb->jump[slot].dest, __ATOMIC_RELAXED)) == dest) {
 		list_del(dest, cm_tag(tb, slot));
 		/*
 		 * Also of a dead TB: a thread may still be in it, and nobody
 		 * would cut this jump when @dest dies.
 		 */
 		set_jump(map, tb, slot, NULL);
-		__atomic_fetch_and(&tb->jump_dest[slot], CLOSED, __ATOMIC_ACQ_REL);
+		__atomic_fetch_and(&tb->jump[slot].dest, CLOSED, __ATOMIC_ACQ_REL);
 	}
 	jump_unlock(dest);
 }
@@ -110,25 +110,25 @@ static void cut_in(struct codemap *map, struct codemap_tb *dest)
 		struct codemap_tb *tb = cm_tag_tb(dest->jump_in);
 		unsigned int slot = cm_tag_slot(dest->jump_in);
 
-		dest->jump_in = tb->jump_next[slot];
+		dest->jump_in = tb->jump[slot].next;
 		set_jump(map, tb, slot, NULL);
 		/* Last: the slot is free for another chain from here on. */
-		__atomic_fetch_and(&tb->jump_dest[slot], CLOSED, __ATOMIC_ACQ_REL);
+		__atomic_fetch_and(&tb->jump[slot].dest, CLOSED, __ATOMIC_ACQ_REL);
 	}
 	jump_unlock(dest);
 }
 
 void cm_jump_cut(struct codemap *map, struct codemap_tb *tb)
 {
-	cut_out(map, tb, 0, true);
-	cut_out(map, tb, 1, true);
+	for (unsigned int s = 0; s < tb->jumps; s++)
+		cut_out(map, tb, s, true);
 	cut_in(map, tb);
 }
 
 void codemap_unchain(struct codemap *map, struct codemap_tb *tb)
 {
-	cut_out(map, tb, 0, false);
-	cut_out(map, tb, 1, false);
+	for (unsigned int s = 0; s < tb->jumps; s++)
+		cut_out(map, tb, s, false);
 	cut_in(map, tb);
 }
 

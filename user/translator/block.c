@@ -48,19 +48,27 @@ static struct tb_exit *new_exit(struct block *b, enum tb_exit_kind kind, uint64_
 	unsigned int nr = b->tb->exits++;
 	struct tb_exit *x = &b->tb->exit[nr];
 
-	*x = (struct tb_exit){ .pc = pc, .kind = kind, .nr = nr, .slot = -1 };
+	*x = (struct tb_exit){ .pc = pc, .kind = kind, .nr = nr };
 	return x;
 }
 
-/* Jump number slot to target, first to its own stub. */
-static void emit_exit_jump(struct block *b, int slot, unsigned int opcode, uint64_t target)
+/* A jump to target, first to its own stub. */
+static void emit_exit_jump(struct block *b, unsigned int opcode, uint64_t target)
 {
 	struct tb_exit *x = new_exit(b, TBX_JUMP, target);
 
-	if (!(b->tb->flags & TB_STEP))
-		x->slot = slot;
-	b->jump_exit[slot] = x->nr;
-	b->jump[slot] = emit_jump_slot(&b->e, opcode);
+	b->tb->cm.jumps = x->nr + 1;
+	b->jump[x->nr] = emit_jump_slot(&b->e, opcode);
+}
+
+/*
+ * Does the block go on behind this conditional jump? Not behind one back: that is a
+ * loop's end, which is passed once for all its rounds.
+ */
+static bool goes_on(const struct block *b, const struct insn *jcc)
+{
+	return !core_opts.no_superblocks && b->side < TB_MAX_SIDE && jcc->target > jcc->pc &&
+	       !(b->tb->flags & (TB_STEP | TB_CHECKED));
 }
 
 /* A stub with an exit of its own, here and now. */
@@ -336,10 +344,10 @@ static void insn_loop(struct block *b, const struct insn *in)
 	emit_u8(e, in->z.opcode);
 	rel = e->p;
 	emit_u8(e, 0);
-	emit_exit_jump(b, 0, 0xe9, in->pc + in->len);
+	emit_exit_jump(b, 0xe9, in->pc + in->len);
 	if (!e->full)
 		*rel = e->p - (rel + 1);
-	emit_exit_jump(b, 1, 0xe9, in->target);
+	emit_exit_jump(b, 0xe9, in->target);
 }
 
 static void insn_emulate(struct block *b, uint64_t pc)
@@ -590,7 +598,7 @@ void block_insn(struct block *b, const struct insn *in)
 	if (in->writes && hot_insn(b, in, m))
 		return;
 	if (stylized_insn(b, in, m)) {
-		emit_exit_jump(b, 0, 0xe9, next);
+		emit_exit_jump(b, 0xe9, next);
 		b->ended = true;
 		return;
 	}
@@ -635,10 +643,10 @@ void block_insn(struct block *b, const struct insn *in)
 			break;
 		}
 		insn_popf(b, in, m);
-		emit_exit_jump(b, 0, 0xe9, next);
+		emit_exit_jump(b, 0xe9, next);
 		break;
 	case INSN_JMP:
-		emit_exit_jump(b, 0, 0xe9, in->target);
+		emit_exit_jump(b, 0xe9, in->target);
 		break;
 	case INSN_XBEGIN:
 		if (!have_rtm()) {
@@ -647,18 +655,22 @@ void block_insn(struct block *b, const struct insn *in)
 		}
 		emit_u8(e, 0xb8);		/* aborted, for no reason given */
 		emit_u32(e, 0);
-		emit_exit_jump(b, 0, 0xe9, in->target);
+		emit_exit_jump(b, 0xe9, in->target);
 		break;
 	case INSN_JCC:
-		emit_exit_jump(b, 1, 0x0f80 | in->cond, in->target);
-		emit_exit_jump(b, 0, 0xe9, next);
+		emit_exit_jump(b, 0x0f80 | in->cond, in->target);
+		if (goes_on(b, in)) {
+			b->side++;
+			return;
+		}
+		emit_exit_jump(b, 0xe9, next);
 		break;
 	case INSN_LOOP:
 		insn_loop(b, in);
 		break;
 	case INSN_CALL:
 		emit_push(b, next);
-		emit_exit_jump(b, 0, 0xe9, in->target);
+		emit_exit_jump(b, 0xe9, in->target);
 		break;
 	case INSN_CALL_IND:
 		emit_target(b, in, m);
@@ -695,15 +707,15 @@ static void finish_body(struct block *b, uint64_t next)
 
 	b->map[b->n] = (struct insn_map){ .host = e->p - b->start, .reg = -1 };
 	if (!b->ended)
-		emit_exit_jump(b, 0, 0xe9, next);
-	for (i = 0; i < 2; i++) {
-		if (!b->jump[i])
+		emit_exit_jump(b, 0xe9, next);
+	for (i = 0; i < tb->exits; i++) {
+		if (tb->exit[i].kind != TBX_JUMP)
 			continue;
-		tb->jump[i] = b->jump[i] - b->start;
-		tb->stub[i] = e->p - b->start;
+		tb->exit[i].jump = b->jump[i] - b->start;
+		tb->exit[i].stub = e->p - b->start;
 		if (!e->full)
 			emit_rel32(b->jump[i], e->p);
-		emit_stub(b, b->jump_exit[i]);
+		emit_stub(b, i);
 	}
 	for (i = 0; i < b->consts; i++) {
 		if (!e->full)
@@ -738,6 +750,7 @@ bool block_begin(struct block *b, uint64_t pc, uint32_t flags, bool indirect, si
 	memset(b, 0, offsetof(struct block, const_at));
 	b->consts = 0;
 	b->unseen = 0;
+	b->side = 0;
 	b->pc = pc;
 	b->tb = cache_meta_begin(TB_MAX_META);
 	if (!b->tb)
@@ -768,6 +781,8 @@ bool block_finish(struct block *b, const uint8_t *src, size_t n, uint64_t next)
 		return false;
 	tb->guest_bytes = n;
 	tb->insns = b->n;
+	tb->cm.jump = tb_jumps(tb);
+	memset(tb->cm.jump, 0, tb->cm.jumps * sizeof(*tb->cm.jump));
 	memcpy(tb_map(tb), b->map, (b->n + 1) * sizeof(b->map[0]));
 	memcpy(tb_src(tb), src, n);
 	cache_meta_take(tb_src(tb) + n - (uint8_t *)tb);

@@ -15,11 +15,11 @@ struct block {
 	uint64_t pc;		/* of the block */
 	unsigned int n;		/* instructions */
 	bool ended;
-	uint8_t *jump[2];	/* the offset of each slot's jump, or NULL */
-	unsigned int jump_exit[2];
+	uint8_t *jump[TB_MAX_EXITS];	/* JUMP: where its offset is */
 	uint8_t *const_at[2];	/* call: where the return address is wanted */
 	uint64_t const_val[2];
 	unsigned int consts;
+	unsigned int side;	/* exits that it has passed */
 	unsigned int unseen;	/* bytes at the end that are not its source (stylized.c) */
 	struct insn_map map[TB_MAX_INSNS + 1];
 };

@@ -29,10 +29,15 @@ enum tb_exit_kind {
 struct tb_exit {
 	uint64_t pc;
 	uint8_t kind;		/* enum tb_exit_kind */
-	uint8_t nr;		/* its place in tb->exit[] */
-	int8_t slot;		/* JUMP: which of the TB's; -1: never chained */
+	uint8_t nr;		/* its place in tb->exit[]; JUMP: and in tb->cm.jump[] */
 	uint8_t sig;		/* FAULT; si_addr is pc with SIGILL, and else 0 */
-	int32_t code;		/* FAULT: si_code; UNSUPPORTED: exit_why() */
+	union {
+		int32_t code;	/* FAULT: si_code; UNSUPPORTED: exit_why() */
+		/* JUMP: from tb->code on, the offset that chains, and where it leads without */
+		struct {
+			uint16_t jump, stub;
+		};
+	};
 };
 
 /*
@@ -62,15 +67,19 @@ struct tb {
 	uint8_t insns;
 	uint8_t flags;
 	uint8_t exits;
-	/* From code on: the 32-bit offset that chains, or 0; where it leads without. */
-	uint16_t jump[2], stub[2];
-	struct tb_exit exit[];	/* then tb_map() and tb_src() */
+	struct tb_exit exit[];	/* then tb_jumps(), tb_map() and tb_src() */
 };
+
+/* cm.jumps of them. */
+static inline struct codemap_jump *tb_jumps(const struct tb *tb)
+{
+	return (struct codemap_jump *)&tb->exit[tb->exits];
+}
 
 /* One entry for each instruction, and one for the way out. */
 static inline struct insn_map *tb_map(const struct tb *tb)
 {
-	return (struct insn_map *)&tb->exit[tb->exits];
+	return (struct insn_map *)(tb_jumps(tb) + tb->cm.jumps);
 }
 
 /* The guest_bytes bytes that it was made of. */
@@ -101,12 +110,15 @@ static inline const char *exit_why(const struct tb_exit *x)
 	return core_exit + x->code;
 }
 
-#define TB_MAX_EXITS	4
+/* Side exits of a superblock, two exits of its last instruction, the check's. */
+#define TB_MAX_SIDE	5
+#define TB_MAX_EXITS	(TB_MAX_SIDE + 3)
 #define TB_MAX_INSNS	64
 #define TB_MAX_BYTES	(TB_MAX_INSNS * INSN_MAX)
 /* More host code than any block can need, its check and its stubs included. */
 #define TB_MAX_HOST	16384
-#define TB_MAX_META	(sizeof(struct tb) + TB_MAX_EXITS * sizeof(struct tb_exit) + \
+#define TB_MAX_META	(sizeof(struct tb) + TB_MAX_EXITS * (sizeof(struct tb_exit) + \
+						     sizeof(struct codemap_jump)) + \
 			 (TB_MAX_INSNS + 1) * sizeof(struct insn_map) + TB_MAX_BYTES)
 
 /**

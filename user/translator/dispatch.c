@@ -71,7 +71,7 @@ struct cpu *all_cpus;
 
 /* enter.S names it; only its kind is looked at. */
 extern const struct tb_exit core_resume_exit;
-const struct tb_exit core_resume_exit = { .kind = TBX_RESUME, .slot = -1 };
+const struct tb_exit core_resume_exit = { .kind = TBX_RESUME };
 
 /*
  * Which guest-virtual pages may have code made from them: a filter, so that
@@ -110,16 +110,24 @@ static bool may_have_code(uint64_t page)
  */
 static uint32_t cuts;
 
+/* One store for every CPU that fetches it: see emit_jump_slot(). */
+static void store_offset(uint8_t *at, int32_t rel)
+{
+	typedef int32_t __attribute__((aligned(1))) offset;
+
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);	/* a store is a release here */
+	*(volatile offset *)at = rel;
+}
+
 /*
- * codemap_ops.set_jump: the offset is aligned, so this is one store for every CPU
- * that fetches it. Comes after the edge is in the map: whoever cuts and does not
+ * codemap_ops.set_jump: one store. Comes after the edge is in the map: whoever cuts and does not
  * find it there has raised cuts before, and no jump is made (seq_cst on both
  * sides; pairs with cut_begin()).
  */
 static void set_jump(struct codemap_tb *cm, int slot, struct codemap_tb *dest)
 {
 	struct tb *tb = (struct tb *)cm;
-	uint8_t *at = tb->code + tb->jump[slot];
+	uint8_t *at = tb->code + tb->exit[slot].jump;
 	const uint8_t *to;
 	int32_t rel;
 
@@ -127,11 +135,11 @@ static void set_jump(struct codemap_tb *cm, int slot, struct codemap_tb *dest)
 		this_cpu()->not_chained = 1;
 		dest = NULL;
 	}
-	to = dest ? dest->entry : tb->code + tb->stub[slot];
+	to = dest ? dest->entry : tb->code + tb->exit[slot].stub;
 	rel = to - (at + 4);
-	__atomic_store_n((int32_t *)at, rel, __ATOMIC_RELEASE);
+	store_offset(at, rel);
 	if (!dest && core_store_again())
-		__atomic_store_n((int32_t *)at, rel, __ATOMIC_RELEASE);
+		store_offset(at, rel);
 }
 
 static void cut_begin(struct cpu *cpu)
@@ -155,7 +163,7 @@ static void chain(struct tb *from, int slot, struct tb *to)
 {
 	struct cpu *cpu = this_cpu();
 
-	if (core_opts.no_chain || !from || slot < 0 || !from->jump[slot] ||
+	if (core_opts.no_chain || !from || slot < 0 || from->flags & TB_STEP ||
 	    __atomic_load_n(&cuts, __ATOMIC_RELAXED))
 		return;
 	cpu->not_chained = 0;
@@ -222,7 +230,7 @@ uint64_t core_dispatch(struct cpu *cpu, const struct tb_exit *exit)
 		switch (exit->kind) {
 		case TBX_JUMP:
 			from = exit_tb(exit);
-			slot = exit->slot;
+			slot = exit->nr;
 			break;
 		case TBX_RESUME:
 			pc = cpu->resume_pc;

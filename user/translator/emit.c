@@ -124,13 +124,12 @@ uint8_t *emit_lea_rip(struct emit *e, int reg, const void *target)
 
 uint8_t *emit_jump_slot(struct emit *e, unsigned int opcode)
 {
-	static const uint8_t nops[4][3] = { { 0 }, { 0x90 }, { 0x66, 0x90 },
-					    { 0x0f, 0x1f, 0x00 } };
+	static const uint8_t cs[3] = { 0x2e, 0x2e, 0x2e };
 	size_t n = opcode > 0xff ? 2 : 1;
-	size_t pad = -((uintptr_t)e->p + n) & 3;
+	size_t to_go = 8 - (((uintptr_t)e->p + n) & 7);
 	uint8_t *at;
 
-	emit_bytes(e, nops[pad], pad);
+	emit_bytes(e, cs, to_go < 4 ? to_go : 0);
 	if (n == 2)
 		emit_u8(e, opcode >> 8);
 	emit_u8(e, opcode & 0xff);

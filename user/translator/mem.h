@@ -2,11 +2,11 @@
 /*
  * The guest's address space: what the mem_*.c files ask of each other.
  *
- * mem_map.c keeps the map (which guest addresses are what), mem_view.c the
- * views behind it, mem_promote.c moves memory into views while threads run,
- * mem.c answers the core, mem_sys.c, mem_remap.c and mem_advise.c do the guest's
- * calls, mem_near.c knows where code goes, mem_fork.c gives a child its own views, mem_kwrite.c knows what system
- * calls in flight may write. All of it is called with rt_lock held, but for what
+ * mem_map.c keeps the map (which guest addresses are what), mem_near.c knows where
+ * code goes, mem_view.c the views behind it, mem_promote.c moves memory into views
+ * while threads run, mem.c answers the core, mem_sys.c, mem_remap.c and mem_advise.c
+ * do the guest's calls, mem_fork.c gives a child its own views, mem_kwrite.c knows what
+ * system calls in flight may write. All of it is called with rt_lock held, but for what
  * says otherwise.
  */
 #ifndef CODEWP_MEM_H

@@ -46,7 +46,8 @@ static const char usage[] =
 "                        quick (translate with the guest's state in the CPU),\n"
 "                        hot (stores beside code that look where they go),\n"
 "                        stylized (patched immediates loaded from where they are),\n"
-"                        near (programs and libraries beside the code cache)\n"
+"                        near (programs and libraries beside the code cache),\n"
+"                        superblocks (that go on behind conditional jumps)\n"
 "  --hot-after=N         a store is hot after N traps without a hit (default: 8)\n"
 "  --stylized-after=N    so is an immediate after N patches (default: 4)\n"
 "  --cache-size=MIB      size of the code cache (default: 128)\n"
@@ -91,6 +92,7 @@ static const struct {
 	{ "hot", offsetof(struct core_opts, no_hot) },
 	{ "stylized", offsetof(struct core_opts, no_stylized) },
 	{ "near", offsetof(struct core_opts, no_near) },
+	{ "superblocks", offsetof(struct core_opts, no_superblocks) },
 };
 
 #define NR_OPTIMISATIONS (sizeof(optimisations) / sizeof(optimisations[0]))

@@ -201,6 +201,7 @@ struct core_opts {
 	bool no_stylized;	/* no immediate is loaded from where it is (stylized.c) */
 	unsigned int stylized_after;	/* patches of an immediate until it is */
 	bool no_near;		/* programs and libraries go where they go natively */
+	bool no_superblocks;	/* every jump ends a block */
 	int image_fd;		/* of this program's file, to map from; 0: none */
 	void *cache_base;	/* where the cache shall be: within 2 GiB of the
 				 * runtime's text; NULL: the core looks for room
