@@ -200,53 +200,57 @@ static void emit_push(struct block *b, uint64_t value)
 	emit_u32(e, 0);
 }
 
-/* The operand's address to %rax, then the load through (%rax) that is given. */
-static void emit_load_by_rax(struct emit *e, const struct insn *in, const uint8_t *load,
-			     size_t n)
+/* The operand's address to reg, then the load through it that is given. */
+static void emit_load_by(struct emit *e, int reg, const struct insn *in, const uint8_t *load,
+			 size_t n)
 {
 	if (is_riprel(in))
-		emit_mov_imm(e, RAX, in->target);
+		emit_mov_imm(e, reg, in->target);
 	else
-		emit_op_mem(e, 0x8d, RAX, in, false);
+		emit_op_mem(e, 0x8d, reg, in, false);
 	if (in->z.attributes & ZYDIS_ATTRIB_HAS_SEGMENT_GS)
-		emit_add_guest_gs(e, RAX, RCX);
+		emit_add_guest_gs(e, reg, RCX);
 	if (in->z.attributes & ZYDIS_ATTRIB_HAS_SEGMENT_FS)
 		emit_u8(e, 0x64);
 	emit_bytes(e, load, n);
 }
 
-/* The target of an indirect branch to %rax, whose own value is in SCR_INDIRECT. */
+/*
+ * The target of an indirect branch to %r11, whose own value is in SCR_INDIRECT: the
+ * register that compilers leave free at calls and returns, so that nobody waits until
+ * it is back.
+ */
 static void emit_target(struct block *b, const struct insn *in, struct insn_map *m)
 {
-	static const uint8_t load[] = { 0x48, 0x8b, 0x00 };	/* mov (%rax), %rax */
+	static const uint8_t load[] = { 0x4d, 0x8b, 0x1b };	/* mov (%r11), %r11 */
 	struct emit *e = &b->e;
 	int reg;
 
-	emit_gs_store(e, RAX, CPU_SCR(SCR_INDIRECT));
-	spilled(b, m, RAX, SCR_INDIRECT);
+	emit_gs_store(e, R11, CPU_SCR(SCR_INDIRECT));
+	spilled(b, m, R11, SCR_INDIRECT);
 	if (in->mem < 0) {
 		reg = decode_gpr(in->op[0].reg.value);
-		emit_u8(e, 0x48 | reg >> 3);
+		emit_u8(e, 0x4c | reg >> 3);
 		emit_u8(e, 0x8b);
-		emit_u8(e, 0xc0 | (reg & 7));
+		emit_u8(e, 0xc0 | (R11 & 7) << 3 | (reg & 7));
 		return;
 	}
 	if (!is_riprel(in) && !(in->z.attributes & ZYDIS_ATTRIB_HAS_SEGMENT_GS)) {
-		emit_op_mem(e, 0x8b, RAX, in,
+		emit_op_mem(e, 0x8b, R11, in,
 			    in->z.attributes & ZYDIS_ATTRIB_HAS_SEGMENT_FS);
 		return;
 	}
-	emit_load_by_rax(e, in, load, sizeof(load));
+	emit_load_by(e, R11, in, load, sizeof(load));
 }
 
 /*
- * %rax: target, its own value in SCR_INDIRECT. Through the jump cache to a check
+ * %r11: target, its own value in SCR_INDIRECT. Through the jump cache to a check
  * (emit_jc_entry()) that it is the right one: so each of the guest's indirect
  * jumps has a jump of its own, which the processor predicts.
  */
-static void jump_to_rax(struct block *b)
+static void jump_to_r11(struct block *b)
 {
-	static const uint8_t movzwl[] = { 0x0f, 0xb7, 0xc8 };	/* %ax, %ecx */
+	static const uint8_t movzwl[] = { 0x41, 0x0f, 0xb7, 0xcb };	/* %r11w, %ecx */
 	static const uint8_t jmp[] = { 0x65, 0xff, 0x24, 0xcd };	/* *%gs:d32(,%rcx,8) */
 	struct emit *e = &b->e;
 
@@ -264,12 +268,12 @@ static void jump_to_rax(struct block *b)
 
 /*
  * Where the jump cache leads to: is it pc that is wanted, and no stop either?
- * Else the dispatcher. %rax, %rcx as in jump_to_rax(); no flag changes.
+ * Else the dispatcher. %r11, %rcx as in jump_to_r11(); no flag changes.
  */
 static void emit_jc_entry(struct emit *e, uint64_t pc)
 {
-	static const uint8_t lea_imm[] = { 0x48, 0x8d, 0x88 };	/* d32(%rax), %rcx */
-	static const uint8_t lea_sum[] = { 0x48, 0x8d, 0x0c, 0x01 };	/* (%rcx,%rax), %rcx */
+	static const uint8_t lea_imm[] = { 0x49, 0x8d, 0x8b };	/* d32(%r11), %rcx */
+	static const uint8_t lea_sum[] = { 0x4a, 0x8d, 0x0c, 0x19 };	/* (%rcx,%r11), %rcx */
 	static const uint8_t to_next[] = { 0xe3, 0x05 };	/* jrcxz over the jump */
 	static const uint8_t load[] = { 0x65, 0x8b, 0x0c, 0x25 };	/* %gs:d32, %ecx */
 	uint8_t *miss;
@@ -291,7 +295,7 @@ static void emit_jc_entry(struct emit *e, uint64_t pc)
 	emit_u8(e, 0xeb);
 	emit_u8(e, miss - (e->p + 1));
 	emit_gs_load(e, RCX, CPU_SCR(SCR_LOOKUP_RCX));
-	emit_gs_load(e, RAX, CPU_SCR(SCR_INDIRECT));
+	emit_gs_load(e, R11, CPU_SCR(SCR_INDIRECT));
 }
 
 /* Pairs with the acquire in codemap_jc_insert(). */
@@ -324,14 +328,15 @@ static void insn_ret(struct block *b, const struct insn *in, struct insn_map *m)
 	static const uint8_t lea[] = { 0x48, 0x8d, 0xa4, 0x24 };	/* lea d32(%rsp), %rsp */
 	struct emit *e = &b->e;
 
-	emit_gs_store(e, RAX, CPU_SCR(SCR_INDIRECT));
-	spilled(b, m, RAX, SCR_INDIRECT);
-	emit_u8(e, 0x58);			/* pop %rax */
+	emit_gs_store(e, R11, CPU_SCR(SCR_INDIRECT));
+	spilled(b, m, R11, SCR_INDIRECT);
+	emit_u8(e, 0x41);			/* pop %r11 */
+	emit_u8(e, 0x5b);
 	if (in->ret_pop) {
 		emit_bytes(e, lea, sizeof(lea));
 		emit_u32(e, in->ret_pop);
 	}
-	jump_to_rax(b);
+	jump_to_r11(b);
 }
 
 static void insn_loop(struct block *b, const struct insn *in)
@@ -476,7 +481,7 @@ static void emit_selector(struct block *b, const struct insn *in)
 		emit_u8(e, 0xc0 | (reg & 7));
 		return;
 	}
-	emit_load_by_rax(e, in, load, sizeof(load));
+	emit_load_by(e, RAX, in, load, sizeof(load));
 }
 
 /*
@@ -675,11 +680,11 @@ void block_insn(struct block *b, const struct insn *in)
 	case INSN_CALL_IND:
 		emit_target(b, in, m);
 		emit_push(b, next);
-		jump_to_rax(b);
+		jump_to_r11(b);
 		break;
 	case INSN_JMP_IND:
 		emit_target(b, in, m);
-		jump_to_rax(b);
+		jump_to_r11(b);
 		break;
 	case INSN_RET:
 		insn_ret(b, in, m);

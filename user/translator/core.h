@@ -243,7 +243,7 @@ void core_heavy(struct cpu *cpu);
 
 /* Addresses that emitted code jumps to; not functions to call. core_exit is above. */
 extern const char core_range[];		/* here and behind: code that can be kicked */
-extern const char core_lookup_step[];	/* %rax: target, guest's %rax in SCR_INDIRECT */
+extern const char core_lookup_step[];	/* %r11: target, guest's %r11 in SCR_INDIRECT */
 extern char core_jump_miss[];		/* the same, guest's %rcx in SCR_LOOKUP_RCX */
 extern const void *const core_empty_jc[];	/* 1 << JC_BITS times core_jump_miss */
 extern const char core_resume[];	/* guest state live, to cpu->resume_pc */

@@ -64,8 +64,8 @@
 #define AREA_KICKS	72
 
 /*
- * Who uses which spill slot. INDIRECT holds the guest's %rax while the target
- * of an indirect jump is in %rax, LOOKUP_RCX its %rcx from the jump to the end of
+ * Who uses which spill slot. INDIRECT holds the guest's %r11 while the target
+ * of an indirect jump is in %r11 (and %rax for what is at work with it), LOOKUP_RCX its %rcx from the jump to the end of
  * the check at its target;
  * ADDR and ADDR2 hold the registers that a rewritten operand's address takes;
  * REPLAY the same in a replay stub; EXIT the guest's %rax in an exit stub.

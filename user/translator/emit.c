@@ -78,15 +78,19 @@ void emit_mov_imm(struct emit *e, int reg, uint64_t value)
 
 void emit_lea_sum(struct emit *e, int reg, int base, int index)
 {
-	uint8_t b[] = { 0x48, 0x8d, 0x04 | reg << 3, index << 3 | base };
-
 	/* mod 00 with base 101 would mean no base */
-	if (base == RBP) {
-		b[3] = base << 3 | index;
-		if (index == RBP)
+	if ((base & 7) == RBP) {
+		int was = base;
+
+		base = index;
+		index = was;
+		if ((base & 7) == RBP)
 			__builtin_trap();
 	}
-	emit_bytes(e, b, sizeof(b));
+	emit_u8(e, 0x48 | reg >> 3 << 2 | index >> 3 << 1 | base >> 3);
+	emit_u8(e, 0x8d);
+	emit_u8(e, 0x04 | (reg & 7) << 3);
+	emit_u8(e, (index & 7) << 3 | (base & 7));
 }
 
 void emit_rel32(uint8_t *at, const void *target)

@@ -75,7 +75,7 @@ leave:
 	ret
 
 /*
- * An indirect jump whose target is in %rax, the guest's %rax in SCR_INDIRECT, and
+ * An indirect jump whose target is in %r11, the guest's %r11 in SCR_INDIRECT, and
  * that did not find it: through an empty entry of the jump cache, or told off by
  * the code at another block's entry, or because it is to leave the cache. The
  * guest's %rcx is in SCR_LOOKUP_RCX. From a step it always comes here, with %rcx.
@@ -85,9 +85,9 @@ core_lookup_step:
 	movq	%rcx, %gs:CPU_SCR(SCR_LOOKUP_RCX)
 	.globl	core_jump_miss
 core_jump_miss:
-	movq	%rax, %gs:CPU_RIP
+	movq	%r11, %gs:CPU_RIP
 	movq	%gs:CPU_SCR(SCR_LOOKUP_RCX), %rcx
-	movq	%gs:CPU_SCR(SCR_INDIRECT), %rax
+	movq	%gs:CPU_SCR(SCR_INDIRECT), %r11
 	movq	$0, %gs:CPU_EXIT_DESC
 	movq	%rax, %gs:CPU_RAX
 	jmp	save_and_dispatch
