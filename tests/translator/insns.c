@@ -345,6 +345,38 @@ CASE(loops_on_rcx)
 	CHECK_EQ(loop32(0x500000002, 0), 2);
 }
 
+/* Nine jumps forward behind each other, each of them taken in some rounds. */
+SNIPPET(nine_jumps,
+	"xorl %eax, %eax\n 1: imull $1103515245, %esi, %esi\n addl $12345, %esi\n"
+	"movl %esi, %ecx\n shrl $16, %ecx\n"
+	"testb $1, %cl\n jnz 11f\n testb $2, %cl\n jnz 12f\n testb $4, %cl\n jnz 13f\n"
+	"testb $8, %cl\n jnz 14f\n testb $16, %cl\n jnz 15f\n testb $32, %cl\n jnz 16f\n"
+	"testb $64, %cl\n jnz 17f\n testb %cl, %cl\n js 18f\n cmpb $0, %ch\n jl 19f\n"
+	"addq $1000, %rax\n 2: decq %rdi\n jnz 1b\n ret\n"
+	"11: addq $1, %rax\n jmp 2b\n 12: addq $3, %rax\n jmp 2b\n"
+	"13: addq $5, %rax\n jmp 2b\n 14: addq $7, %rax\n jmp 2b\n"
+	"15: addq $11, %rax\n jmp 2b\n 16: addq $13, %rax\n jmp 2b\n"
+	"17: addq $17, %rax\n jmp 2b\n 18: addq $19, %rax\n jmp 2b\n"
+	"19: addq $23, %rax\n jmp 2b\n")
+
+CASE(side_exits)
+{
+	static const unsigned int add[] = { 1, 3, 5, 7, 11, 13, 17, 19 };
+	const unsigned int rounds = 200000;
+	uint32_t x = 7;
+	uint64_t sum = 0;
+
+	for (unsigned int i = 0; i < rounds; i++) {
+		uint32_t bits = (x = x * 1103515245 + 12345) >> 16;
+
+		if (bits & 0xff)
+			sum += add[__builtin_ctz(bits)];
+		else
+			sum += bits & 0x8000 ? 23 : 1000;
+	}
+	CHECK_EQ(nine_jumps(rounds, 7), sum);
+}
+
 CASE(jump_tables)
 {
 	for (int i = 0; i < 400; i++)

@@ -12,6 +12,7 @@
 #include <limits.h>
 #include <sched.h>
 #include <stdarg.h>
+#include <stdint.h>
 #include <sys/stat.h>
 
 #include "test.h"
@@ -222,6 +223,62 @@ static void stats_count_traps(void)
 		TEST_FAIL("%lld traps without self-modifying code", v);
 	if (stat_value(t.err, "chains") < 1)
 		TEST_FAIL("nothing was chained");
+}
+
+/*
+ * A block goes on behind jumps forward, so there are fewer; and each way out of it is
+ * chained, or 200 000 rounds would be as many lookups.
+ */
+static void superblocks_have_chained_exits(void)
+{
+	long long tbs[2];
+	struct result t;
+
+	for (int i = 0; i < 2; i++) {
+		run_case("insns", "side_exits", i ? "--stats" :
+			 "--without=superblocks --stats", &t);
+		tbs[i] = stat_value(t.err, "tbs");
+		if (stat_value(t.err, "lookups") > 20000)
+			TEST_FAIL("%lld lookups in '%.300s'", stat_value(t.err, "lookups"), t.err);
+		result_free(&t);
+	}
+	if (tbs[1] < 1 || tbs[1] * 10 > tbs[0] * 9)
+		TEST_FAIL("%lld blocks, and %lld without", tbs[1], tbs[0]);
+}
+
+/* First address of the mapping of this file, from a map as cat prints it. */
+static uint64_t mapped_at(const char *map, const char *file)
+{
+	const char *p = strstr(map, file);
+
+	while (p && p > map && p[-1] != '\n')
+		p--;
+	return p ? strtoull(p, NULL, 16) : 0;
+}
+
+/* Within 2 GiB of the code cache, which is behind the runtime's text. */
+static void code_is_near_the_cache(void)
+{
+	char *argv[] = { "/bin/cat", "/proc/self/maps", NULL };
+	static const char *const file[] = { "bin/cat\n", "/libc.so.6\n", "/ld-linux" };
+	const uint64_t cache = 0x6a0040000000, reach = 1UL << 31;
+	struct result t;
+
+	for (int near = 0; near < 2; near++) {
+		run(translated(argv, near ? NULL : "--without=near"), NULL, 60, &t);
+		if (t.status)
+			TEST_FAIL("status %d: '%.300s'", t.status, t.err);
+		for (size_t i = 0; i < sizeof(file) / sizeof(file[0]); i++) {
+			uint64_t at = mapped_at(t.out, file[i]);
+
+			if (!at || (cache - at < reach) != near)
+				TEST_FAIL("%s at %#lx in '%.300s'", file[i], at, t.out);
+		}
+		/* a heap can grow there */
+		if (mapped_at(t.out, "[heap]") >> 40 > 0x57)
+			TEST_FAIL("the heap is elsewhere: '%.300s'", t.out);
+		result_free(&t);
+	}
 }
 
 /* Data beside code costs traps, but no translation dies of it (KEEP). */
@@ -461,6 +518,7 @@ static const struct { const char *name; void (*fn)(void); } built_in[] = {
 #define T(fn) { #fn, fn }
 	T(unsupported_int_0x80),
 	T(smc_modes_differ_as_documented), T(stats_count_traps),
+	T(superblocks_have_chained_exits), T(code_is_near_the_cache),
 	T(data_beside_code_keeps_blocks), T(data_beside_code_gets_hot), T(hot_at_once),
 	T(guest_memory_not_executable),
 	T(log_names_blocks), T(single_instruction_blocks), T(small_code_cache),

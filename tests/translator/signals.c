@@ -462,6 +462,34 @@ CASE(jump_out_of_a_timer)
 	signal(SIGALRM, SIG_IGN);
 }
 
+/*
+ * The same where the only way round is by the jump that the argument's lowest bit takes:
+ * whichever it is, an interrupted block's jumps must lead out.
+ */
+TEMPLATE(t_round, "1: testb $1, %dil\n jnz 11f\n testb $2, %dil\n jnz 12f\n"
+	 "testb $4, %dil\n jnz 13f\n testb $8, %dil\n jnz 14f\n testb $16, %dil\n jnz 15f\n"
+	 "testb $32, %dil\n jnz 16f\n testb $64, %dil\n jnz 17f\n jmp 1b\n"
+	 "11: jmp 1b\n 12: jmp 1b\n 13: jmp 1b\n 14: jmp 1b\n 15: jmp 1b\n 16: jmp 1b\n"
+	 "17: jmp 1b\n");
+
+CASE(jump_out_by_any_exit)
+{
+	const struct itimerval it = { { 0, 1000 }, { 0, 1000 } };
+	uint8_t *code = place_get(PLACE_ANON, 1);
+	volatile int jumps = 0;
+
+	memcpy(code, t_round_start, TEMPLATE_SIZE(t_round));
+	fresh();
+	on(SIGALRM, jumper, 0);
+	if (sigsetjmp(jump, 1))
+		jumps++;
+	else
+		setitimer(ITIMER_REAL, &it, NULL);
+	if (jumps < 80)
+		run1(code, 1 << jumps / 10);
+	signal(SIGALRM, SIG_IGN);
+}
+
 /* --- timers ------------------------------------------------------------------------ */
 
 static volatile unsigned int ticks;
