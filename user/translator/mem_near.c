@@ -21,6 +21,7 @@
 #define REACH		(1UL << 31)
 #define LARGEST		(256UL << 20)	/* of one mapping */
 #define SLACK		(1UL << 20)	/* an operand lies behind its name */
+#define GUARD		(16UL << 20)	/* before the runtime: free, so what goes there faults */
 #define DYN_MAX		512
 
 static uint64_t near_start, near_end;
@@ -132,5 +133,5 @@ void mem_near_init(int fd, const Elf64_Ehdr *eh, const Elf64_Phdr *ph, uint64_t 
 	if (core_opts.no_near || cache_end < RUNTIME_BASE || fixed_layout(fd, eh, ph))
 		return;
 	near_start = PAGE_UP(cache_end - REACH + SLACK);
-	near_end = RUNTIME_BASE - below;
+	near_end = RUNTIME_BASE - GUARD - below;
 }
