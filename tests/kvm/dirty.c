@@ -347,13 +347,13 @@ static void storm(bool huge, int min_arms)
 TEST_LONG(arming_against_guests, 120)
 {
 	set_mode("never");
-	storm(false, 50);
+	storm(false, kv_slow() ? 15 : 50);
 	restore_mode();
 }
 
 TEST_LONG(arming_huge_pages_against_guests, 120)
 {
 	set_mode("always");
-	storm(true, 50);
+	storm(true, kv_slow() ? 15 : 50);
 	restore_mode();
 }
