@@ -242,7 +242,8 @@ static void superblocks_have_chained_exits(void)
 			TEST_FAIL("%lld lookups in '%.300s'", stat_value(t.err, "lookups"), t.err);
 		result_free(&t);
 	}
-	if (tbs[1] < 1 || tbs[1] * 10 > tbs[0] * 9)
+	/* In the VM programs are files of a tmpfs: their blocks check themselves. */
+	if (tbs[1] < 1 || (!getenv("CODEWP_VM") && tbs[1] * 10 > tbs[0] * 9))
 		TEST_FAIL("%lld blocks, and %lld without", tbs[1], tbs[0]);
 }
 
@@ -264,6 +265,8 @@ static void code_is_near_the_cache(void)
 	const uint64_t cache = 0x6a0040000000, reach = 1UL << 31;
 	struct result t;
 
+	if (getenv("CODEWP_VM"))
+		SKIP("cat has a fixed address here");
 	for (int near = 0; near < 2; near++) {
 		run(translated(argv, near ? NULL : "--without=near"), NULL, 60, &t);
 		if (t.status)
