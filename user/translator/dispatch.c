@@ -110,17 +110,9 @@ static bool may_have_code(uint64_t page)
  */
 static uint32_t cuts;
 
-/* One store for every CPU that fetches it: see emit_jump_slot(). */
-static void store_offset(uint8_t *at, int32_t rel)
-{
-	typedef int32_t __attribute__((aligned(1))) offset;
-
-	__atomic_signal_fence(__ATOMIC_SEQ_CST);	/* a store is a release here */
-	*(volatile offset *)at = rel;
-}
-
 /*
- * codemap_ops.set_jump: one store. Comes after the edge is in the map: whoever cuts and does not
+ * codemap_ops.set_jump: the offset is aligned, so this is one store for every CPU
+ * that fetches it. Comes after the edge is in the map: whoever cuts and does not
  * find it there has raised cuts before, and no jump is made (seq_cst on both
  * sides; pairs with cut_begin()).
  */
@@ -137,9 +129,9 @@ static void set_jump(struct codemap_tb *cm, int slot, struct codemap_tb *dest)
 	}
 	to = dest ? dest->entry : tb->code + tb->exit[slot].stub;
 	rel = to - (at + 4);
-	store_offset(at, rel);
+	__atomic_store_n((int32_t *)at, rel, __ATOMIC_RELEASE);
 	if (!dest && core_store_again())
-		store_offset(at, rel);
+		__atomic_store_n((int32_t *)at, rel, __ATOMIC_RELEASE);
 }
 
 static void cut_begin(struct cpu *cpu)

@@ -130,10 +130,9 @@ uint8_t *emit_jump_slot(struct emit *e, unsigned int opcode)
 {
 	static const uint8_t cs[3] = { 0x2e, 0x2e, 0x2e };
 	size_t n = opcode > 0xff ? 2 : 1;
-	size_t to_go = 8 - (((uintptr_t)e->p + n) & 7);
 	uint8_t *at;
 
-	emit_bytes(e, cs, to_go < 4 ? to_go : 0);
+	emit_bytes(e, cs, -((uintptr_t)e->p + n) & 3);
 	if (n == 2)
 		emit_u8(e, opcode >> 8);
 	emit_u8(e, opcode & 0xff);

@@ -75,10 +75,10 @@ void emit_lea_sum(struct emit *e, int reg, int base, int index);
 /* jmp/jcc with a 32-bit offset. Returns where the offset is, to be set later. */
 uint8_t *emit_jmp(struct emit *e, const void *target);
 /*
- * The same with the offset in one aligned quadword, so that one store changes it while
- * others run through it (Intel SDM volume 3, 9.1.1; AMD APM volume 2, 7.3.2). Where it
- * takes them, prefixes that do nothing here fill up: a nop would keep the processor
- * from fusing a comparison with its jump. opcode is 0xe9, or 0x0f80 to 0x0f8f.
+ * The same with the offset on a 4-byte boundary, so that one store changes it while
+ * others run through it. (One aligned quadword would do for processors, but QEMU's see
+ * halves of such a store.) Prefixes that do nothing here fill up: a nop would keep the
+ * processor from fusing a comparison with its jump. opcode is 0xe9, or 0x0f80 to 0x0f8f.
  */
 uint8_t *emit_jump_slot(struct emit *e, unsigned int opcode);
 void emit_rel32(uint8_t *at, const void *target);
