@@ -7,7 +7,7 @@
  * 4096 bytes of guest code (offset in a view, guest-virtual page, ...). A TB
  * covers bytes of one or two pages.
  *
- * Readers (codemap_find, codemap_lookup, codemap_hits) take no lock. Memory of
+ * Readers (codemap_find, _lookup, _hits, _covered) take no lock. Memory of
  * page descriptors is never freed before codemap_free(); memory of TBs belongs
  * to the caller, who frees a TB that codemap_invalidate() returned only when no
  * thread can be in it or look at it any more (epochs): a thread that calls into
@@ -65,10 +65,12 @@ struct codemap_tb {
 	struct codemap_tb *hash_next;
 	uintptr_t jump_in;			/* incoming jumps; low bits: slot */
 	uint32_t jump_lock;
-	uint16_t state;
+	uint8_t state;
+	uint8_t linked;				/* it is on the lists of its pages */
 
 	/* the translator's again */
-	uint16_t jumps;		/* at most CODEMAP_MAX_JUMPS */
+	uint8_t jumps;		/* at most CODEMAP_MAX_JUMPS */
+	uint8_t uncovered;	/* 1: codemap_hits() and _covered() need not know of it */
 	struct codemap_jump *jump;	/* so many of them */
 	uint16_t first[2];	/* first and last byte covered in each page */
 	uint16_t last[2];
@@ -87,7 +89,10 @@ struct codemap_tb {
 			uint32_t gen[2];
 		};
 		/* the code map's, from then on */
-		struct codemap_tb *dead_next;	/* list that invalidate returns */
+		struct {
+			struct codemap_tb *dead_next;	/* list that invalidate returns */
+			uintptr_t page_prev[2];		/* low bit: its slot; 0: the first */
+		};
 	};
 };
 
@@ -167,12 +172,18 @@ bool codemap_chain(struct codemap *map, struct codemap_tb *tb, int slot,
 		   struct codemap_tb *dest);
 
 /*
- * Does a write of bytes [first, last] of the page touch a translated byte? Takes
- * at most 64 loads, however many TBs the page has. A "no" stays true only under
+ * Does a write of bytes [first, last] of the page touch a translated byte (of a TB
+ * that is not uncovered)? Takes at most 64 loads, however many TBs the page has. A "no" stays true only under
  * codemap_lock_page(): ask, write, unlock. A "yes" may be out of date.
  */
 bool codemap_hits(struct codemap *map, uint64_t page, unsigned int first,
 		  unsigned int last);
+
+/*
+ * Which of 64 bytes, those from 64 * word of the page, are translated: a bit each, the
+ * first the lowest. What codemap_hits() says of how true it stays holds here, too.
+ */
+uint64_t codemap_covered(struct codemap *map, uint64_t page, unsigned int word);
 
 /*
  * tb_invalidate_phys_page_range__locked: drop every TB that covers a byte of
@@ -183,7 +194,7 @@ bool codemap_hits(struct codemap *map, uint64_t page, unsigned int first,
  */
 struct codemap_tb *codemap_invalidate(struct codemap *map, uint64_t page,
 				      unsigned int first, unsigned int last);
-/* Drop one TB. False: it was dead already, or its pages never had a TB. */
+/* Drop one TB. False: it was dead already, or was never inserted. */
 bool codemap_invalidate_tb(struct codemap *map, struct codemap_tb *tb);
 /*
  * Cut its chained jumps in both directions, but leave it findable. Threads that

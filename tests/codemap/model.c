@@ -115,6 +115,7 @@ static void do_insert(void)
 	else
 		xtb_init(&m[i].x, rnd(200), page_no[p], first, first + len - 1);
 	tb->flags = rnd(2);
+	tb->uncovered = !rnd(6);
 	tb->gen[0] = page_gen(NULL, tb->page[0]);
 	tb->seq[0] = rnd(2) ? codemap_begin(map, tb->page[0]) : 0;
 	if (crossing)
@@ -127,6 +128,8 @@ static void do_insert(void)
 		CHECK(!got && err == -ESTALE);
 	} else if (same >= 0) {
 		CHECK(got == &m[same].x.tb && !err);
+		CHECK(tb->gen[0] == page_gen(NULL, tb->page[0]));
+		CHECK(!crossing || tb->gen[1] == page_gen(NULL, tb->page[1]));
 	} else {
 		CHECK(got == tb && !err);
 		m[i].live = true;
@@ -231,7 +234,7 @@ static void count_page(uint64_t page, unsigned int tbs, unsigned int bytes, void
 	for (int i = 0; i < NR_TB; i++) {
 		const struct codemap_tb *tb = &m[i].x.tb;
 
-		for (int s = 0; m[i].live && s < 2; s++)
+		for (int s = 0; m[i].live && !tb->uncovered && s < 2; s++)
 			for (unsigned int b = tb->first[s];
 			     tb->page[s] == page && b <= tb->last[s]; b++)
 				covered[b] = true;
@@ -254,8 +257,17 @@ static void compare(bool thorough)
 
 	CHECK(codemap_lookup(map, pc, flags) == (found < 0 ? NULL : &m[found].x.tb));
 	for (int i = 0; i < NR_TB; i++)
-		hit |= m[i].live && covers(&m[i].x.tb, page, first, last);
+		hit |= m[i].live && !m[i].x.tb.uncovered && covers(&m[i].x.tb, page, first, last);
 	CHECK(codemap_hits(map, page, first, last) == hit);
+	for (unsigned int b = 0; b < 64; b++) {
+		unsigned int byte = (first & -64U) + b;
+		bool covered = false;
+
+		for (int i = 0; i < NR_TB; i++)
+			covered |= m[i].live && !m[i].x.tb.uncovered &&
+				   covers(&m[i].x.tb, page, byte, byte);
+		CHECK((codemap_covered(map, page, first / 64) >> b & 1) == covered);
+	}
 	for (int i = 0; i < NR_TB; i++) {
 		for (int s = 0; s < XTB_JUMPS; s++) {
 			struct codemap_tb *to = xtb_target(&m[i].x.tb, s);

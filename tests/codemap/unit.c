@@ -653,6 +653,26 @@ static void walk_fn(uint64_t page, unsigned int tbs, unsigned int bytes, void *a
 	w->bytes[w->n++] = bytes;
 }
 
+/* What was refused, or never shown, is not there to be dropped. */
+TEST(never_inserted)
+{
+	struct codemap *map = map_new();
+	struct xtb a, b, c;
+	int err;
+
+	insert(map, xtb_init2(&a, 0x5ffe, 5, 4094, 6, 3));
+	xtb_init2(&b, 0x5ffe, 5, 4094, 6, 3);
+	ASSERT(codemap_insert(map, &b.tb, &err) == &a.tb);
+	ASSERT(!codemap_invalidate_tb(map, &b.tb));
+	xtb_init2(&c, 0x5ffc, 5, 4092, 6, 3);
+	c.tb.gen[0] = 0x60;
+	c.tb.gen[1] = 7;
+	ASSERT(!codemap_invalidate_tb(map, &c.tb));
+	ASSERT(codemap_invalidate(map, 6, 0, 0) == &a.tb && !a.tb.dead_next);
+	ASSERT(!codemap_hits(map, 5, 0, 4095) && !codemap_hits(map, 6, 0, 4095));
+	codemap_free(map);
+}
+
 TEST(for_each_page)
 {
 	struct codemap *map = map_new();

@@ -8,6 +8,7 @@
  */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "internal.h"
 
@@ -83,6 +84,8 @@ struct codemap_tb *codemap_insert(struct codemap *map, struct codemap_tb *tb,
 	struct codemap_page *p[2] = { NULL, NULL };
 	struct codemap_tb *found = NULL;
 	unsigned int slots = tb->page[1] == CODEMAP_NO_PAGE ? 1 : 2;
+	uint64_t seq[2] = { tb->seq[0], tb->seq[1] };
+	uint32_t gen[2] = { tb->gen[0], tb->gen[1] };
 	bool fresh = true;
 
 	*err = 0;
@@ -104,21 +107,27 @@ struct codemap_tb *codemap_insert(struct codemap *map, struct codemap_tb *tb,
 	 * Coverage first, then the generations: a writer that raises one after
 	 * we compared it finds the coverage (cm_page_cover()).
 	 */
-	for (unsigned int s = 0; s < slots; s++)
+	for (unsigned int s = 0; s < slots && !tb->uncovered; s++)
 		cm_page_cover(p[s], tb->first[s], tb->last[s]);
 	for (unsigned int s = 0; s < slots; s++)
 		fresh = fresh && page_fresh(map, tb, s);
 	if (fresh) {
 		for (unsigned int s = 0; s < slots; s++)
 			cm_page_link(p[s], tb, s);
+		tb->linked = 1;
 		found = cm_hash_add(map, tb);
 	}
-	if (!fresh || found) {
-		for (unsigned int s = 0; s < slots; s++) {
+	if (found) {
+		tb->linked = 0;
+		for (unsigned int s = 0; s < slots; s++)
 			cm_page_unlink(p[s], tb, s);
-			cm_page_recover(p[s], tb->first[s], tb->last[s]);
-		}
+		/* What the links have been written over: the TB is the caller's again. */
+		memcpy(tb->seq, seq, sizeof(seq));
+		memcpy(tb->gen, gen, sizeof(gen));
 	}
+	if (!fresh || found)
+		for (unsigned int s = 0; s < slots && !tb->uncovered; s++)
+			cm_page_recover(p[s], tb->first[s], tb->last[s]);
 	cm_pages_unlock(p[0], p[1]);
 	cm_stripes_unlock(map, tb->page[0], tb->page[1]);
 

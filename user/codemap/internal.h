@@ -31,7 +31,7 @@
  * @lock: guards everything below
  * @tbs: entries of the list; a TB that has the page twice counts twice
  * @index: page index, constant
- * @first: list of TBs through page_next[], low bit: slot
+ * @first: list of TBs through page_next[] and page_prev[], low bit: slot
  * @cover: one bit per byte that some TB covers; written under @lock, read
  *         without
  */
@@ -128,7 +128,7 @@ void cm_page_cover(struct codemap_page *p, unsigned int first, unsigned int last
 /* Make the coverage of bytes [first, last] what the list says. */
 void cm_page_recover(struct codemap_page *p, unsigned int first, unsigned int last);
 void cm_page_link(struct codemap_page *p, struct codemap_tb *tb, unsigned int slot);
-/* The TB's entry is no longer on the list; it need not have been. */
+/* The TB's entry, which is on the list, is not any more. */
 void cm_page_unlink(struct codemap_page *p, struct codemap_tb *tb, unsigned int slot);
 uintptr_t cm_page_next(uintptr_t tag);
 

@@ -13,12 +13,13 @@
 static bool drop(struct codemap *map, struct codemap_tb *tb, struct codemap_page *p0,
 		 struct codemap_page *p1)
 {
-	if (!cm_jump_kill(tb))
+	if (!tb->linked || !cm_jump_kill(tb))
 		return false;
 	cm_hash_del(map, tb);
 	cm_page_unlink(p0, tb, 0);
 	if (p1)
 		cm_page_unlink(p1, tb, 1);
+	tb->linked = 0;
 	cm_jc_purge(map, tb);
 	cm_jump_cut(map, tb);
 	return true;
@@ -52,7 +53,7 @@ struct stale {
 static void stale_add(struct stale *st, const struct codemap_tb *tb, uint64_t page)
 {
 	for (unsigned int s = 0; s < 2; s++) {
-		if (tb->page[s] != page)
+		if (tb->page[s] != page || tb->uncovered)
 			continue;
 		if (tb->first[s] < st->first)
 			st->first = tb->first[s];
@@ -137,7 +138,7 @@ bool codemap_invalidate_tb(struct codemap *map, struct codemap_tb *tb)
 		return false;
 	cm_pages_lock(p[0], p[1]);
 	dropped = drop(map, tb, p[0], p[1]);
-	if (dropped) {
+	if (dropped && !tb->uncovered) {
 		cm_page_recover(p[0], tb->first[0], tb->last[0]);
 		if (p[1])
 			cm_page_recover(p[1], tb->first[1], tb->last[1]);

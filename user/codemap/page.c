@@ -60,7 +60,7 @@ void cm_page_recover(struct codemap_page *p, unsigned int first, unsigned int la
 			struct codemap_tb *tb = cm_tag_tb(t);
 			unsigned int s = cm_tag_slot(t);
 
-			if (tb->first[s] / 64 <= w && w <= tb->last[s] / 64)
+			if (!tb->uncovered && tb->first[s] / 64 <= w && w <= tb->last[s] / 64)
 				word |= word_mask(w, tb->first[s], tb->last[s]);
 		}
 		/* A whole word at once: a byte that stays covered never looks free. */
@@ -76,25 +76,24 @@ uintptr_t cm_page_next(uintptr_t tag)
 void cm_page_link(struct codemap_page *p, struct codemap_tb *tb, unsigned int slot)
 {
 	tb->page_next[slot] = (struct codemap_tb *)p->first;
+	tb->page_prev[slot] = 0;
+	if (p->first)
+		cm_tag_tb(p->first)->page_prev[cm_tag_slot(p->first)] = cm_tag(tb, slot);
 	p->first = cm_tag(tb, slot);
 	__atomic_store_n(&p->tbs, p->tbs + 1, __ATOMIC_RELAXED);
 }
 
 void cm_page_unlink(struct codemap_page *p, struct codemap_tb *tb, unsigned int slot)
 {
-	uintptr_t want = cm_tag(tb, slot);
-	uintptr_t prev = 0;
+	uintptr_t next = (uintptr_t)tb->page_next[slot], prev = tb->page_prev[slot];
 
-	for (uintptr_t t = p->first; t; prev = t, t = cm_page_next(t)) {
-		if (t != want)
-			continue;
-		if (prev)
-			cm_tag_tb(prev)->page_next[cm_tag_slot(prev)] = tb->page_next[slot];
-		else
-			p->first = (uintptr_t)tb->page_next[slot];
-		__atomic_store_n(&p->tbs, p->tbs - 1, __ATOMIC_RELAXED);
-		return;
-	}
+	if (prev)
+		cm_tag_tb(prev)->page_next[cm_tag_slot(prev)] = (struct codemap_tb *)next;
+	else
+		p->first = next;
+	if (next)
+		cm_tag_tb(next)->page_prev[cm_tag_slot(next)] = prev;
+	__atomic_store_n(&p->tbs, p->tbs - 1, __ATOMIC_RELAXED);
 }
 
 bool codemap_hits(struct codemap *map, uint64_t page, unsigned int first,
@@ -114,6 +113,16 @@ bool codemap_hits(struct codemap *map, uint64_t page, unsigned int first,
 			return true;
 	}
 	return false;
+}
+
+uint64_t codemap_covered(struct codemap *map, uint64_t page, unsigned int word)
+{
+	struct codemap_page *p = codemap_find(map, page);
+
+	if (!p || word >= CODEMAP_PAGE_SIZE / 64)
+		return 0;
+	/* Pairs with cm_page_cover(). */
+	return __atomic_load_n(&p->cover[word], __ATOMIC_SEQ_CST);
 }
 
 /*
