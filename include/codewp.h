@@ -70,6 +70,11 @@ struct codewp_open_opts {
 	 * come); they are always close-on-exec.
 	 */
 	int min_fd;
+	/*
+	 * No handler of an asynchronous signal calls the library or leaves by a
+	 * jump, so that calls need not block signals.
+	 */
+	bool quiet_signals;
 	size_t __last_field[0];
 };
 

@@ -3,7 +3,15 @@
 #include "conf.h"
 
 #include <fcntl.h>
+#include <signal.h>
+#include <stddef.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 
 static void nothing(const struct codewp_event_info *ev, void *arg)
 {
@@ -42,6 +50,59 @@ TEST(open_refuses)
 	OK(codewp_open(&ctx, &o));
 	codewp_close(ctx);
 	codewp_close(NULL);
+}
+
+static volatile int masks;
+
+static void count_mask(int sig, siginfo_t *info, void *uc)
+{
+	masks = masks + 1;
+}
+
+/* Seen by a filter that turns each rt_sigprocmask() into a signal. */
+static int count_masks(bool quiet)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_rt_sigprocmask, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_TRAP),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog prog = { sizeof(code) / sizeof(code[0]), code };
+	struct sigaction sa = { .sa_sigaction = count_mask, .sa_flags = SA_SIGINFO };
+	struct codewp_open_opts o = conf_open_opts();
+	struct codewp_view_opts vo = { .sz = sizeof(vo) };
+	struct codewp_view *view;
+	struct codewp *ctx;
+
+	o.quiet_signals = quiet;
+	if (codewp_open(&ctx, &o) ||
+	    codewp_view_create(ctx, &view, conf_memfd(PAGE), 0, PAGE, &vo) ||
+	    sigaction(SIGSYS, &sa, NULL) || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ||
+	    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog))
+		return -1;
+	for (int i = 0; i < 10; i++)
+		if (codewp_arm(view, 0, PAGE, CODEWP_OPEN, NULL) ||
+		    codewp_disarm(view, 0, PAGE))
+			return -1;
+	return masks;
+}
+
+TEST(quiet_signals_are_not_blocked)
+{
+	if (conf_backend() == CODEWP_KMOD)
+		SKIP("the kernel has the lock of its arms");
+	for (int quiet = 0; quiet < 2; quiet++) {
+		int status;
+		pid_t pid = fork();
+
+		ASSERT(pid >= 0);
+		if (!pid)
+			_exit(count_masks(quiet));
+		ASSERT(waitpid(pid, &status, 0) == pid);
+		ASSERT(WIFEXITED(status));
+		ASSERT_EQ(WEXITSTATUS(status), quiet ? 0 : 40);
+	}
 }
 
 TEST(view_create_refuses)

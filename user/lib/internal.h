@@ -44,6 +44,7 @@ struct codewp {
 	const struct backend_ops *ops;
 	const struct soft_ops *soft;	/* uffd, mprotect; else NULL */
 	bool own_signals;
+	bool quiet_signals;
 	int min_fd;
 	int fd;				/* /dev/codewp or the userfaultfd; -1 */
 	uint32_t *life;			/* 1; a wiped page in a forked child */

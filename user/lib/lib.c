@@ -178,6 +178,7 @@ int codewp_open(struct codewp **out, const struct codewp_open_opts *opts)
 	if (!ctx)
 		return -ENOMEM;
 	ctx->own_signals = o.own_signals;
+	ctx->quiet_signals = o.quiet_signals;
 	ctx->min_fd = o.min_fd;
 	err = life_new(ctx);
 	if (err)

@@ -31,9 +31,8 @@ static void set_mask(int how, const sigset_t *set, sigset_t *old)
  * Blocks what could interrupt the holder and come back for the lock. Signals
  * of the CPU stay as they are: blocked, they would kill.
  */
-void ctx_lock(struct codewp *ctx, sigset_t *saved)
+static void block(sigset_t *saved)
 {
-	uint32_t was = FREE;
 	sigset_t set;
 
 	memset(&set, 0xff, sizeof(set));
@@ -44,7 +43,14 @@ void ctx_lock(struct codewp *ctx, sigset_t *saved)
 	sigdelset(&set, SIGTRAP);
 	sigdelset(&set, SIGSYS);
 	set_mask(SIG_BLOCK, &set, saved);
+}
 
+void ctx_lock(struct codewp *ctx, sigset_t *saved)
+{
+	uint32_t was = FREE;
+
+	if (!ctx->quiet_signals)
+		block(saved);
 	if (__atomic_compare_exchange_n(&ctx->lock, &was, HELD, false,
 					__ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
 		return;
@@ -56,14 +62,15 @@ void ctx_unlock(struct codewp *ctx, const sigset_t *saved)
 {
 	if (__atomic_exchange_n(&ctx->lock, FREE, __ATOMIC_RELEASE) == CONTENDED)
 		futex(&ctx->lock, FUTEX_WAKE, 1);
-	set_mask(SIG_SETMASK, saved, NULL);
+	if (!ctx->quiet_signals)
+		set_mask(SIG_SETMASK, saved, NULL);
 }
 
 void ctx_lock_reset(struct codewp *ctx, const sigset_t *saved)
 {
 	store_release(&ctx->lock, FREE);
 	store_release(&ctx->readers, 0);
-	if (saved)
+	if (saved && !ctx->quiet_signals)
 		set_mask(SIG_SETMASK, saved, NULL);
 }
 
