@@ -401,9 +401,6 @@ static void classify(struct insn *in)
 				in->kind = INSN_LEA_RIP;
 				in->reg = decode_gpr(in->op[0].reg.value);
 			}
-			if (names_gs(in) && !agen)
-				in->kind = INSN_GS;
-			return;
 		}
 		if (names_gs(in) && !agen) {
 			/* 32 bits hold the bit's byte as well, before %gs is added. */
@@ -413,7 +410,6 @@ static void classify(struct insn *in)
 				unsupported_insn(in, "a bit string at a 32-bit %gs address");
 			else
 				in->kind = INSN_GS;
-			return;
 		}
 	} else if (names_gs(in)) {
 		for (int i = 0; i < z->operand_count; i++)
