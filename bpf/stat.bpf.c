@@ -269,3 +269,18 @@ int BPF_USDT(on_guest_trap, __u64 page, __u64 offset, __u64 ip, __u64 how)
 	written(v, ip, how);
 	return 0;
 }
+
+SEC("usdt")
+int BPF_USDT(on_page_rung, __u64 page, __u64 rung)
+{
+	__u32 tgid = current_tgid();
+	struct page_stat *v;
+
+	if (!wanted_process(tgid) || rung >= RUNG_MAX)
+		return 0;
+	add(&totals.rungs[rung], 1);
+	v = get_page(SPACE_CODE, tgid, page);
+	if (v)
+		add(&v->rungs[rung], 1);
+	return 0;
+}

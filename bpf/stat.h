@@ -40,6 +40,15 @@ enum stat_how {
 	HOW_MAX,
 };
 
+/* What the translator does about a page's writes: PROBE_RUNG_* of the translator. */
+enum stat_rung {
+	RUNG_ARMED,		/* again */
+	RUNG_RESTLESS,
+	RUNG_HOT,
+	RUNG_STYLIZED,
+	RUNG_MAX,
+};
+
 /*
  * struct page_stat - one page, as one of the two sees it
  * @traps: by the way they were told; SPACE_VIEW: by the module, SPACE_CODE:
@@ -47,6 +56,7 @@ enum stat_how {
  * @translated: TBs made that begin on it
  * @invalidations: invalidations, also those that hit no TB
  * @invalidated: TBs that they dropped
+ * @rungs: how often it came to each rung
  * @last_ip: who wrote last: the instruction pointer
  * @last_how: SPACE_VIEW: how that write was told
  * @first_ns: first write, CLOCK_MONOTONIC
@@ -60,6 +70,7 @@ struct page_stat {
 	__u64 translated;
 	__u64 invalidations;
 	__u64 invalidated;
+	__u64 rungs[RUNG_MAX];
 	__u64 last_ip;
 	__u64 last_how;
 	__u64 first_ns;
@@ -75,6 +86,7 @@ struct stat_totals {
 	__u64 translated;
 	__u64 invalidations;
 	__u64 invalidated;
+	__u64 rungs[RUNG_MAX];
 	__u64 arms;		/* pages in the requests, also those armed already */
 	__u64 disarms;
 	__u64 overflows;	/* events that a ring had no room for */

@@ -38,7 +38,7 @@ static struct counts count(const char *backend)
 		SKIP("the codewp module is not loaded");
 	snprintf(option, sizeof(option), "--backend=%s", backend);
 	snprintf(file, sizeof(file), "%s", temp_name("bpf"));
-	s = RUN(STAT, "-x", "-o", file, "--stats", "--without=hot,stylized", option, "--",
+	s = RUN(STAT, "-x", "-o", file, "--stats", "--without=hot,stylized,restless", option, "--",
 		PATCH, ROUNDS);
 	c.bpf = slurp(file);
 	unlink(file);
@@ -115,6 +115,26 @@ TEST_LONG(counts_agree_mprotect, 60)
 	ASSERT_EQ(bpf(&c, "traps"), 0);
 }
 
+/* With the ladder: the pages climb it, and both sides say the same of that. */
+TEST_LONG(rungs_agree, 60)
+{
+	struct counts c = { 0 };
+	char file[160];
+	struct said s;
+
+	need_bpf();
+	snprintf(file, sizeof(file), "%s", temp_name("bpf"));
+	s = RUN(STAT, "-x", "-o", file, "--stats", "--without=stylized", "--", PATCH, ROUNDS);
+	c.bpf = slurp(file);
+	unlink(file);
+	c.err = s.err;
+	ASSERT_EQ(s.status, 0);
+	ASSERT_EQ(bpf(&c, "rung_hot"), own(&c, "hot_sites"));
+	ASSERT_EQ(bpf(&c, "rung_stylized"), 0);
+	ASSERT_GE(bpf(&c, "rung_restless"), 1);
+	ASSERT_EQ(bpf(&c, "rung_restless"), own(&c, "restless"));
+}
+
 /* The module's rows and the translator's are joined: one row per page. */
 TEST_LONG(one_row_per_page_from_both_sides, 60)
 {
@@ -126,8 +146,8 @@ TEST_LONG(one_row_per_page_from_both_sides, 60)
 	need_bpf();
 	if (access("/dev/codewp", F_OK))
 		SKIP("the codewp module is not loaded");
-	s = RUN(STAT, "-n", "0", "-o", "/dev/stdout", "--backend=kmod", "--without=hot,stylized", "--",
-		PATCH, ROUNDS);
+	s = RUN(STAT, "-n", "0", "-o", "/dev/stdout", "--backend=kmod",
+		"--without=hot,stylized,restless", "--", PATCH, ROUNDS);
 	ASSERT_EQ(s.status, 0);
 	line = strstr(s.out, "\nPAGE ");
 	ASSERT(line);
@@ -163,7 +183,7 @@ TEST_LONG(joined_when_attached_late, 60)
 	need_bpf();
 	if (access("/dev/codewp", F_OK))
 		SKIP("the codewp module is not loaded");
-	child = SPAWN(beside("../../bin/codewp-run"), "--backend=kmod", "--without=stylized",
+	child = SPAWN(beside("../../bin/codewp-run"), "--backend=kmod", "--without=stylized,restless",
 		      "--", PATCH, "100000000");
 	sleep(2);
 	snprintf(pid, sizeof(pid), "%d", child);

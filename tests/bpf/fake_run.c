@@ -39,6 +39,7 @@ static void *fire(void *arg)
 		probe_tb_translate(0x400000 + page * 4096 + 12, page, 10, 20);
 		probe_trap(page, 5, 0x1000 + page, PROBE_HOW_UPCALL);
 		probe_tb_invalidate(page, 0, 7, 3, 0x1000 + page);
+		probe_page_rung(page, PROBE_RUNG_HOT, 0x1000 + page);
 	}
 	return NULL;
 }

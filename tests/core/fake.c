@@ -54,6 +54,11 @@ int mem_open_page(uint64_t gva)
 	return 0;
 }
 
+uint64_t mem_shown_page(uint64_t page)
+{
+	return page;
+}
+
 bool mem_private(uint64_t gva)
 {
 	return false;

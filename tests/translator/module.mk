@@ -7,7 +7,8 @@ TT_OBJ := $(BUILD)/obj/tests/translator
 TT_GUEST := $(TT_OBJ)/guest.o
 
 # An executable stack is what smc_stack is about.
-TT_STATIC := smc_stores smc_places smc_hot smc_stylized smc_flow smc_syscalls smc_threads insns insns_odd mem_calls mem_bounds \
+TT_STATIC := smc_stores smc_places smc_hot smc_stylized smc_restless smc_flow smc_syscalls \
+	smc_threads insns insns_odd mem_calls mem_bounds \
 	signals signals_calls signals_faults signals_threads \
 	sys_errors sys_seccomp sys_views
 TT_PROGS := $(addprefix $(TT)/guest/,$(TT_STATIC) smc_stack smc_stack-dynamic \

@@ -206,7 +206,7 @@ static void stats_count_traps(void)
 	struct result t;
 	long long v;
 
-	run_case("smc_flow", "chained_across_pages", "--without=stylized --stats", &t);
+	run_case("smc_flow", "chained_across_pages", "--without=stylized,restless --stats", &t);
 	v = stat_value(t.err, "tbs");
 	if (v < 1)
 		TEST_FAIL("tbs %lld in '%.300s'", v, t.err);
@@ -308,12 +308,54 @@ static void data_beside_code_gets_hot(void)
 	result_free(&t);
 }
 
-/* Every store hot as soon as it can be: all that code does to code stays right. */
-static void hot_at_once(void)
+/*
+ * Code that is written over again and again costs traps only until its page is
+ * restless; code that is calm for long afterwards needs no checks any more.
+ */
+static void rewritten_code_gets_restless(void)
+{
+	long long traps[2];
+	struct result t;
+
+	for (int i = 0; i < 2; i++) {
+		run_case("smc_restless", "calm_between", i ? "--stats" :
+			 "--without=restless --stats", &t);
+		traps[i] = stat_value(t.err, "traps_upcall") + stat_value(t.err, "traps_signal");
+		if ((stat_value(t.err, "restless") > 0) != i)
+			TEST_FAIL("restless %lld in '%.300s'", stat_value(t.err, "restless"), t.err);
+		if ((stat_value(t.err, "calm") > 0) != i)
+			TEST_FAIL("calm %lld in '%.300s'", stat_value(t.err, "calm"), t.err);
+		result_free(&t);
+	}
+	if (traps[0] < 300 || traps[1] * 2 > traps[0])
+		TEST_FAIL("%lld traps, and %lld without", traps[1], traps[0]);
+}
+
+/* What comes back again and again need not be translated each time. */
+static void versions_are_kept(void)
+{
+	long long tbs[2];
+	struct result t;
+
+	for (int i = 0; i < 2; i++) {
+		run_case("smc_restless", "taking_turns", i ? "--stats" :
+			 "--without=versions --stats", &t);
+		tbs[i] = stat_value(t.err, "tbs");
+		if ((stat_value(t.err, "versions") > 0) != i)
+			TEST_FAIL("versions %lld in '%.300s'", stat_value(t.err, "versions"), t.err);
+		result_free(&t);
+	}
+	/* 9000 rounds, most of them with other code than the one before */
+	if (tbs[0] < 5000 || tbs[1] > tbs[0] - 5000)
+		TEST_FAIL("%lld blocks, and %lld without", tbs[1], tbs[0]);
+}
+
+/* Each rung of the ladder as soon as it can be: all that code does to code stays right. */
+static void ladder_at_once(void)
 {
 	static const char *const guests[] = {
-		"smc_stores", "smc_places", "smc_hot", "smc_stylized", "smc_flow", "smc_stack",
-		"smc_syscalls",
+		"smc_stores", "smc_places", "smc_hot", "smc_stylized", "smc_restless", "smc_flow",
+		"smc_stack", "smc_syscalls",
 		"smc_threads", "mem_calls", "signals_faults", "proc_fork",
 	};
 	const char *without = getenv("CODEWP_VM") ? "shld_mem" : NULL;
@@ -324,10 +366,10 @@ static void hot_at_once(void)
 		struct result t;
 
 		/* again() has the reason */
-		if (getenv("CODEWP_VM") && i >= 7 && i != 9)
+		if (getenv("CODEWP_VM") && i >= 8 && i != 10)
 			continue;
 		snprintf(path, sizeof(path), "%s/%s", tt.guests, guests[i]);
-		run(translated(argv, "--hot-after=1 --stylized-after=1"), NULL, 90, &t);
+		run(translated(argv, "--hot-after=1 --stylized-after=1 --restless-after=1"), NULL, 90, &t);
 		if (t.timeout || t.status)
 			TEST_FAIL("%s: status %d%s, '%.300s'", guests[i], t.status,
 				  t.timeout ? ", over its time" : "", t.out_size > 300 ?
@@ -522,7 +564,9 @@ static const struct { const char *name; void (*fn)(void); } built_in[] = {
 	T(unsupported_int_0x80),
 	T(smc_modes_differ_as_documented), T(stats_count_traps),
 	T(superblocks_have_chained_exits), T(code_is_near_the_cache),
-	T(data_beside_code_keeps_blocks), T(data_beside_code_gets_hot), T(hot_at_once),
+	T(data_beside_code_keeps_blocks), T(data_beside_code_gets_hot),
+	T(rewritten_code_gets_restless), T(versions_are_kept),
+	T(ladder_at_once),
 	T(guest_memory_not_executable),
 	T(log_names_blocks), T(single_instruction_blocks), T(small_code_cache),
 	T(libraries_leave_nothing_behind), T(makes_code_for_long),
@@ -596,6 +640,7 @@ static const struct guest_program {
 	{ "smc_stack-dynamic", HOST_ONLY },
 	{ "smc_hot" },
 	{ "smc_stylized", .cross = true },
+	{ "smc_restless", .cross = true },
 	{ "smc_flow" },
 	{ "smc_flow-dynamic", HOST_ONLY },
 	{ "smc_syscalls" },

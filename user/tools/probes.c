@@ -26,9 +26,11 @@
 
 #define MODULE "/sys/module/codewp"
 
+#define USDT_PROBES	4
+
 struct probes {
 	struct stat_bpf *skel;
-	struct bpf_link *usdt[3];
+	struct bpf_link *usdt[USDT_PROBES];
 	char no_module[256];	/* why not; empty: attached */
 	char no_usdt[256];
 };
@@ -176,12 +178,14 @@ static void attach_usdt(struct probes *p, const char *run)
 {
 	struct bpf_program *progs[] = {
 		p->skel->progs.on_tb_translate, p->skel->progs.on_tb_invalidate,
-		p->skel->progs.on_guest_trap,
+		p->skel->progs.on_guest_trap, p->skel->progs.on_page_rung,
 	};
-	static const char * const names[] = { "tb_translate", "tb_invalidate", "trap" };
+	static const char * const names[] = {
+		"tb_translate", "tb_invalidate", "trap", "page_rung",
+	};
 	int i;
 
-	for (i = 0; i < 3; i++) {
+	for (i = 0; i < USDT_PROBES; i++) {
 		p->usdt[i] = bpf_program__attach_usdt(progs[i], -1, run, "codewp",
 						      names[i], NULL);
 		if (p->usdt[i])
@@ -293,7 +297,7 @@ void probes_close(struct probes *p)
 
 	if (!p)
 		return;
-	for (i = 0; i < 3; i++)
+	for (i = 0; i < USDT_PROBES; i++)
 		bpf_link__destroy(p->usdt[i]);
 	stat_bpf__destroy(p->skel);
 	free(p);
@@ -407,6 +411,7 @@ static void fill(struct probes_row *r, const struct page_key *k,
 		r->translated = v->translated;
 		r->invalidations = v->invalidations;
 		r->invalidated = v->invalidated;
+		memcpy(r->rungs, v->rungs, sizeof(r->rungs));
 	}
 }
 

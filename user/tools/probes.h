@@ -37,6 +37,7 @@ struct probes_opts {
  * @translated: TBs made
  * @invalidations: invalidations
  * @invalidated: TBs dropped
+ * @rungs: how often it came to each rung of the ladder
  * @last_ip: last writer
  * @last_kernel: that was the kernel, for a system call: @last_ip says little
  * @first_ns: first write, CLOCK_MONOTONIC; 0 if there was none
@@ -53,6 +54,7 @@ struct probes_row {
 	uint64_t translated;
 	uint64_t invalidations;
 	uint64_t invalidated;
+	__u64 rungs[RUNG_MAX];
 	uint64_t last_ip;
 	bool last_kernel;
 	uint64_t first_ns, last_ns;

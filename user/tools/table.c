@@ -37,20 +37,36 @@ static const char *page_name(char *buf, size_t size, const struct probes_row *r)
 	return buf;
 }
 
+/* The rungs of the ladder that the page is on, a letter each. */
+static const char *rungs(char buf[RUNG_MAX + 1], const struct probes_row *r)
+{
+	bool on[] = {
+		r->rungs[RUNG_HOT], r->rungs[RUNG_STYLIZED],
+		r->rungs[RUNG_RESTLESS] > r->rungs[RUNG_ARMED],
+	};
+	unsigned int i;
+
+	for (i = 0; i < sizeof(on); i++)
+		buf[i] = on[i] ? "hsr"[i] : '-';
+	buf[i] = '\0';
+	return buf;
+}
+
 static void heading(FILE *f, const struct table_opts *o)
 {
 	fprintf(f, "%-14s ", "PAGE");
 	if (o->by_pid)
 		fprintf(f, "%7s ", "PID");
 	if (o->module)
-		fprintf(f, "%7s %6s %6s ", "UPCALL", "SIGNAL", "RING");
+		fprintf(f, "%7s %6s %5s ", "UPCALL", "SIGNAL", "RING");
 	else
 		fprintf(f, "%7s ", "TRAPS");
 	fprintf(f, "%5s %7s ", "TBS", "DROPPED");
 	if (o->by_pid)
-		fputs("LAST WRITER", f);
+		fprintf(f, "%-12s", "LAST WRITER");
 	else
-		fprintf(f, "%-14s %5s %5s", "LAST WRITER", "FIRST", "LAST");
+		fprintf(f, "%-12s %5s %5s", "LAST WRITER", "FIRST", "LAST");
+	fputs(" RUNG", f);
 	fputs(o->eol, f);
 }
 
@@ -66,20 +82,21 @@ static void row(FILE *f, const struct probes_row *r, const struct table_opts *o)
 	if (o->by_pid)
 		fprintf(f, "%7d ", r->pid);
 	if (o->module)
-		fprintf(f, "%7s %6s %6s ",
+		fprintf(f, "%7s %6s %5s ",
 			tool_count(b[0], r->traps[HOW_UPCALL], 7),
 			tool_count(b[1], r->traps[HOW_SIGNAL], 6),
 			tool_count(b[2], probes_sum(r->traps) - r->traps[HOW_UPCALL] -
-				   r->traps[HOW_SIGNAL], 6));
+				   r->traps[HOW_SIGNAL], 5));
 	else
 		fprintf(f, "%7s ", tool_count(b[0], r->handled, 7));
 	fprintf(f, "%5s %7s ", tool_count(b[3], r->translated, 5),
 		tool_count(b[4], r->invalidated, 7));
 	if (o->by_pid)
-		fputs(ip, f);
+		fprintf(f, "%-12s", ip);
 	else
-		fprintf(f, "%-14s %5s %5s", ip, when(b[5], r->first_ns, o->start),
+		fprintf(f, "%-12s %5s %5s", ip, when(b[5], r->first_ns, o->start),
 			when(b[6], r->last_ns, o->start));
+	fprintf(f, " %s", rungs(b[7], r));
 	fputs(o->eol, f);
 }
 
@@ -125,6 +142,10 @@ void table_totals(FILE *f, const struct probes *p, const struct stat_totals *t,
 		fprintf(f, "%llu TBs made, %llu dropped by %llu invalidations",
 			t->translated, t->invalidated, t->invalidations);
 		fprintf(f, "; %" PRIu64 " traps handled%s", probes_sum(t->handled), eol);
+		fprintf(f, "hot: %llu stores; stylized: %llu instructions; ",
+			t->rungs[RUNG_HOT], t->rungs[RUNG_STYLIZED]);
+		fprintf(f, "restless: %llu pages, calm: %llu%s",
+			t->rungs[RUNG_RESTLESS], t->rungs[RUNG_ARMED], eol);
 	}
 }
 
@@ -148,6 +169,10 @@ void table_names(FILE *f, const struct probes *p, const struct stat_totals *t)
 	fprintf(f, "tbs %llu\n", t->translated);
 	fprintf(f, "invalidations %llu\n", t->invalidations);
 	fprintf(f, "invalidated %llu\n", t->invalidated);
+	fprintf(f, "rung_hot %llu\n", t->rungs[RUNG_HOT]);
+	fprintf(f, "rung_stylized %llu\n", t->rungs[RUNG_STYLIZED]);
+	fprintf(f, "rung_restless %llu\n", t->rungs[RUNG_RESTLESS]);
+	fprintf(f, "rung_armed %llu\n", t->rungs[RUNG_ARMED]);
 	fprintf(f, "arm_requests %llu\n", t->arms);
 	fprintf(f, "disarm_requests %llu\n", t->disarms);
 	fprintf(f, "ring_overflows %llu\n", t->overflows);

@@ -15,6 +15,7 @@
 
 #include "block.h"
 #include "hot.h"
+#include "restless.h"
 #include "stylized.h"
 
 #define STEP_MAX_HOST 512	/* more than one instruction and its exits need */
@@ -52,13 +53,31 @@ static struct tb_exit *new_exit(struct block *b, enum tb_exit_kind kind, uint64_
 	return x;
 }
 
-/* A jump to target, first to its own stub. */
-static void emit_exit_jump(struct block *b, unsigned int opcode, uint64_t target)
+/* A jump that can be chained; it leads to its own stub (emit_stub_of()) first. */
+static struct tb_exit *emit_slot(struct block *b, enum tb_exit_kind kind, unsigned int opcode,
+				 uint64_t pc)
 {
-	struct tb_exit *x = new_exit(b, TBX_JUMP, target);
+	struct tb_exit *x = new_exit(b, kind, pc);
 
 	b->tb->cm.jumps = x->nr + 1;
 	b->jump[x->nr] = emit_jump_slot(&b->e, opcode);
+	return x;
+}
+
+static void emit_exit_jump(struct block *b, unsigned int opcode, uint64_t target)
+{
+	emit_slot(b, TBX_JUMP, opcode, target);
+}
+
+static void emit_stub_of(struct block *b, struct tb_exit *x)
+{
+	uint8_t *jump = b->jump[x->nr];
+
+	x->jump = jump - b->start;
+	x->stub = b->e.p - b->start;
+	if (!b->e.full)
+		emit_rel32(jump, b->e.p);
+	emit_stub(b, x->nr);
 }
 
 /*
@@ -713,15 +732,9 @@ static void finish_body(struct block *b, uint64_t next)
 	b->map[b->n] = (struct insn_map){ .host = e->p - b->start, .reg = -1 };
 	if (!b->ended)
 		emit_exit_jump(b, 0xe9, next);
-	for (i = 0; i < tb->exits; i++) {
-		if (tb->exit[i].kind != TBX_JUMP)
-			continue;
-		tb->exit[i].jump = b->jump[i] - b->start;
-		tb->exit[i].stub = e->p - b->start;
-		if (!e->full)
-			emit_rel32(b->jump[i], e->p);
-		emit_stub(b, i);
-	}
+	for (i = 0; i < tb->exits; i++)
+		if (tb->exit[i].kind == TBX_JUMP)
+			emit_stub_of(b, &tb->exit[i]);
 	for (i = 0; i < b->consts; i++) {
 		if (!e->full)
 			emit_rel32(b->const_at[i], e->p);
@@ -732,11 +745,16 @@ static void finish_body(struct block *b, uint64_t next)
 static void finish_check(struct block *b, const uint8_t *src, size_t n)
 {
 	struct emit *e = &b->e;
-	uint8_t *fails[CHECK_MAX_FAILS];
+	struct tb_exit *calm = NULL;
+	uint8_t *fails[CHECK_MAX_FAILS], *to_calm;
 	unsigned int nr = 0, i;
 	uint8_t *entry = e->p;
 
-	emit_check(e, b->pc, src, n, fails, &nr);
+	if (b->tb->flags & TB_RESTLESS) {
+		calm = new_exit(b, TBX_CALM, b->pc);
+		calm->code = restless_runs(b->pc);
+	}
+	to_calm = emit_check(e, b->pc, src, n, fails, &nr, calm ? &calm->code : NULL);
 	emit_jmp(e, b->start);
 	b->tb->cm.entry = entry;
 	if (e->full)
@@ -745,7 +763,13 @@ static void finish_check(struct block *b, const uint8_t *src, size_t n)
 		emit_rel32(fails[i], e->p);
 	emit_gs_load(e, RCX, CPU_SCR(SCR_ADDR2));
 	emit_gs_load(e, RAX, CPU_SCR(SCR_ADDR));
-	emit_exit(b, TBX_CHECK, b->pc);
+	emit_stub_of(b, emit_slot(b, TBX_CHECK, 0xe9, b->pc));
+	if (!calm || e->full)
+		return;
+	emit_rel32(to_calm, e->p);
+	emit_gs_load(e, RCX, CPU_SCR(SCR_ADDR2));
+	emit_gs_load(e, RAX, CPU_SCR(SCR_ADDR));
+	emit_stub(b, calm->nr);
 }
 
 bool block_begin(struct block *b, uint64_t pc, uint32_t flags, bool indirect, size_t room)
@@ -781,7 +805,7 @@ bool block_finish(struct block *b, const uint8_t *src, size_t n, uint64_t next)
 	tb->cm.entry = b->start;
 	finish_body(b, next);
 	if (tb->flags & TB_CHECKED)
-		finish_check(b, src, n);
+		finish_check(b, src, n - b->unseen);
 	if (b->e.full)
 		return false;
 	tb->guest_bytes = n;

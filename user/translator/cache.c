@@ -23,6 +23,7 @@
 
 #include "hot.h"
 #include "stylized.h"
+#include "restless.h"
 #include "raw_syscall.h"
 #include "runtime.h"
 
@@ -287,6 +288,7 @@ void cache_reset(void)
 	meta_next = meta_start;
 	hot_reset();
 	stylized_reset();
+	restless_reset();
 }
 
 uint64_t cache_epoch(void)

@@ -22,18 +22,25 @@ enum tb_exit_kind {
 	TBX_FAULT,		/* at pc: sig, code */
 	TBX_EMULATE,		/* at pc: done by core_emulate() */
 	TBX_UNSUPPORTED,	/* at pc: why */
-	TBX_CHECK,		/* the TB's source bytes have changed; pc is its start */
+	TBX_CHECK,		/* the TB's source bytes have changed; pc is its start; chained
+				 * when there is a next version
+				 */
+	TBX_CALM,		/* they have not for so long; pc is its start */
 	TBX_RESUME,		/* to cpu->resume_pc */
 };
 
 struct tb_exit {
 	uint64_t pc;
 	uint8_t kind;		/* enum tb_exit_kind */
-	uint8_t nr;		/* its place in tb->exit[]; JUMP: and in tb->cm.jump[] */
+	uint8_t nr;		/* its place in tb->exit[]; JUMP, CHECK: and in tb->cm.jump[] */
 	uint8_t sig;		/* FAULT; si_addr is pc with SIGILL, and else 0 */
 	union {
-		int32_t code;	/* FAULT: si_code; UNSUPPORTED: exit_why() */
-		/* JUMP: from tb->code on, the offset that chains, and where it leads without */
+		int32_t code;	/* FAULT: si_code; UNSUPPORTED: exit_why(); CALM: runs
+				 * that are left until then
+				 */
+		/* JUMP, CHECK: from tb->code on, the offset that chains, and where it
+		 * leads without
+		 */
 		struct {
 			uint16_t jump, stub;
 		};
@@ -57,6 +64,7 @@ _Static_assert(sizeof(struct insn_map) == 4, "there is one for every instruction
 
 #define TB_CHECKED	1U	/* compares its source bytes at entry */
 #define TB_STEP		2U	/* one instruction, in no table (smc.c) */
+#define TB_RESTLESS	4U	/* CHECKED, and counts its runs (restless.c) */
 
 struct tb {
 	struct codemap_tb cm;	/* must be first */
@@ -110,7 +118,7 @@ static inline const char *exit_why(const struct tb_exit *x)
 	return core_exit + x->code;
 }
 
-/* Side exits of a superblock, two exits of its last instruction, the check's. */
+/* Side exits of a superblock, two exits of its last instruction; or the check's two. */
 #define TB_MAX_SIDE	5
 #define TB_MAX_EXITS	(TB_MAX_SIDE + 3)
 #define TB_MAX_INSNS	64
@@ -133,9 +141,16 @@ struct tb *block_translate(struct cpu *cpu, uint64_t pc);
 
 /*
  * The same with the guest's %fs and vector state, and in the middle of an epoch. NULL
- * says nothing: leave the guest, and ask block_translate().
+ * says nothing: leave the guest, and ask block_translate(). A version other than 0 is
+ * for checked TBs only: there is none if this would not be one.
  */
-struct tb *block_translate_quick(struct cpu *cpu, uint64_t pc);
+struct tb *block_translate_quick(struct cpu *cpu, uint64_t pc, unsigned int version);
+
+/*
+ * Checked TBs of one pc that were made of different bytes: 0 is the one that jumps
+ * lead to, each looks for the next when its check fails. The flags of the code map.
+ */
+#define TB_VERSIONS 4
 
 /*
  * The same for the one instruction at pc, in no table and never chained: to be run
@@ -171,10 +186,16 @@ int tb_find_insn(const struct tb *tb, uint64_t host_pc);
 void tb_guest_state(const struct cpu *cpu, const struct tb *tb, int idx,
 		    uint64_t host_pc, struct codewp_regs *regs);
 
-/* check.c: compare n guest bytes at gva with src, go to fail if they differ. */
-void emit_check(struct emit *e, uint64_t gva, const uint8_t *src, size_t n,
-		uint8_t **fails, unsigned int *nr_fails);
-#define CHECK_MAX_FAILS	(TB_MAX_BYTES / 8 + 8)
+/* The guest has its accesses aligned: so must the checks be from now on. */
+extern bool check_aligned;
+
+/*
+ * check.c: compare n guest bytes at gva with src, go to one of fails if they differ. If
+ * runs is given, count it down; returns where to go when it is 0.
+ */
+uint8_t *emit_check(struct emit *e, uint64_t gva, const uint8_t *src, size_t n,
+		    uint8_t **fails, unsigned int *nr_fails, const int32_t *runs);
+#define CHECK_MAX_FAILS	(TB_MAX_BYTES / 8 + 8)	/* some before and behind the words */
 
 /* ---- the code cache -------------------------------------------------------- */
 

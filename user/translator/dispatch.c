@@ -28,6 +28,8 @@
 #include "mem.h"
 #include "probes.h"
 #include "raw_syscall.h"
+#include "restless.h"
+#include "stylized.h"
 
 #define CHECK_OFFSET(member, offset)					\
 	_Static_assert(offsetof(struct cpu, member) == (offset),	\
@@ -185,21 +187,73 @@ static bool events_pending(void)
  * if that takes no waiting and no call into libc or the kernel: the way out and in
  * again by core_run() costs as much as all the rest. NULL: that way it has to be.
  */
-static struct tb *make_quick(struct cpu *cpu, struct tb *from)
+static struct tb *make_quick(struct cpu *cpu, struct tb *from, unsigned int version)
 {
 	struct tb *tb;
 
 	if (core_opts.no_quick || !rt_trylock())
 		return NULL;
 	cpu->last_tb = from;
-	tb = block_translate_quick(cpu, cpu->regs.rip);
-	if (tb && !from)
+	tb = block_translate_quick(cpu, cpu->regs.rip, version);
+	if (tb && !from && !version)
 		block_jc_entry(tb);
 	cpu->last_tb = NULL;
 	rt_unlock();
 	if (tb)
 		st.quick++;
 	return tb;
+}
+
+static void drop_versions(uint64_t pc)
+{
+	for (unsigned int v = 0; v < TB_VERSIONS; v++) {
+		struct tb *tb = (struct tb *)codemap_lookup(the_map, pc, v);
+
+		if (!tb || !(tb->flags & TB_CHECKED) ||
+		    !codemap_invalidate_tb(the_map, &tb->cm))
+			continue;
+		tb->cm.dead_next = NULL;
+		count_dead(&tb->cm, tb->cm.page[0], tb->cm.first[0], tb->cm.last[0], pc);
+	}
+}
+
+/* The tables of restless.c and stylized.c are hints: if they cannot be had, then not. */
+static void calm(struct tb *tb)
+{
+	if (rt_trylock()) {
+		restless_calm(tb);
+		rt_unlock();
+	}
+	drop_versions(tb->cm.pc);
+}
+
+/*
+ * The bytes are not those that tb was made of: maybe those of its next version, or of
+ * one that is to be made. NULL: none has been found, and all that there were are gone.
+ */
+static struct tb *next_version(struct cpu *cpu, struct tb *tb)
+{
+	unsigned int v = tb->cm.flags + 1;
+	struct tb *next = NULL;
+	bool known = false;
+
+	st.check_failures++;
+	if (v < TB_VERSIONS)
+		next = (struct tb *)codemap_lookup(the_map, tb->cm.pc, v);
+	if (next)
+		return next;
+	if (rt_trylock()) {
+		stylized_changed(tb);
+		known = restless_changed(tb);
+		rt_unlock();
+	}
+	if (known && v < TB_VERSIONS && !core_opts.no_versions)
+		next = make_quick(cpu, NULL, v);
+	if (!next)
+		drop_versions(tb->cm.pc);
+	else
+		st.versions++;
+	return next;
 }
 
 /*
@@ -251,15 +305,17 @@ uint64_t core_dispatch(struct cpu *cpu, const struct tb_exit *exit)
 			cpu->exit = CPU_UNSUPPORTED;
 			return LEAVE_EXIT;
 		case TBX_CHECK:
-			st.check_failures++;
+			if (cpu->stop || cpu->stepping)
+				break;
 			cpu->regs.rip = pc;
-			from = exit_tb(exit);
-			if (codemap_invalidate_tb(the_map, &from->cm)) {
-				from->cm.dead_next = NULL;
-				count_dead(&from->cm, from->cm.page[0], from->cm.first[0],
-					   from->cm.last[0], pc);
-			}
-			return LEAVE_MISS;
+			tb = next_version(cpu, exit_tb(exit));
+			if (!tb)
+				break;
+			chain(exit_tb(exit), exit->nr, tb);
+			return (uint64_t)tb->cm.entry;
+		case TBX_CALM:
+			calm(exit_tb(exit));
+			break;
 		}
 	}
 	cpu->regs.rip = pc;
@@ -272,18 +328,18 @@ uint64_t core_dispatch(struct cpu *cpu, const struct tb_exit *exit)
 	st.lookups++;
 	tb = (struct tb *)codemap_lookup(the_map, pc, 0);
 	if (!tb)
-		tb = make_quick(cpu, from);
+		tb = make_quick(cpu, from, 0);
 	if (!tb) {
 		cpu->last_tb = from;
 		cpu->last_slot = slot;
 		cpu->last_epoch = cpu->epoch;
 		return LEAVE_MISS;
 	}
-	if (!exit) {
-		if (!tb->cm.jc_entry)
-			return LEAVE_MISS;	/* to make it */
+	if (!exit && !tb->cm.jc_entry)
+		return LEAVE_MISS;	/* to make it */
+	/* From a check or an indirect jump: the next one finds it. */
+	if (!from && tb->cm.jc_entry)
 		codemap_jc_insert(&cpu->jc, &tb->cm);
-	}
 	chain(from, slot, tb);
 	return (uint64_t)tb->cm.entry;
 }
@@ -462,6 +518,8 @@ size_t count_dead(struct codemap_tb *dead, uint64_t page, unsigned int first,
 {
 	size_t n = 0;
 
+	if (dead && ((struct tb *)dead)->flags & TB_RESTLESS)
+		page = mem_shown_page(page);
 	smc_retire(dead);
 	for (; dead; dead = dead->dead_next) {
 		cache_died((struct tb *)dead);

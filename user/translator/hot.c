@@ -10,11 +10,12 @@
  * What it looks at is a window: a byte for each byte of the page, 0 where nothing
  * was translated. All other bytes are 1: what nobody has asked about, what was
  * dropped since, and behind the end, so that a store across it goes the other way.
- * To take a window away is to fill it with ones; the code that looks there stays.
+ * To take a window away is to show ones in its place; the code that looks there stays.
  *
  * Only while the guest has one thread: between look and store another one could
  * translate the bytes. mem_map.c takes windows away when their memory is mapped,
- * protected or unmapped, fork and clone take them all.
+ * protected or unmapped, fork and clone take them all. The next trap there brings one
+ * back, or mprotect() when the guest may write again.
  *
  * With rt_lock; hot_clear() and what it calls in the upcall, too (no libc). Owns
  * windows and sites, which live until the cache is emptied, since code names them.
@@ -24,29 +25,37 @@
 #include <sys/mman.h>
 
 #include "hot.h"
+#include "probes.h"
 #include "runtime.h"
 
 #define PAGE_BYTES	4096U
 #define TAIL		16	/* the largest store that can be hot */
-#define CHUNK		64	/* bytes that are asked about at once */
-#define WINDOWS		512
+#define WORD		64	/* bytes that the code map tells about at once */
+#define WINDOWS		1024
+#define SLOTS		2048	/* a power of two */
 #define SITES		2048	/* a power of two */
-#define MOVES		8	/* a site that goes from page to page is none */
+#define STAY		200000	/* cycles that a site stays with a page at least */
 
 struct window {
+	const uint8_t *shown;	/* code, or ones */
 	char *alias;		/* of the page */
 	uint64_t gva, page;	/* the guest's address and the code map's number */
+	uint64_t marked;	/* words of code that have ones, a bit each */
 	uint8_t code[PAGE_BYTES + TAIL];
 };
+
+static const uint8_t ones[PAGE_BYTES + TAIL] = { [0 ... PAGE_BYTES + TAIL - 1] = 1 };
 
 struct hot_site {
 	uint64_t pc;		/* 0: free */
 	struct window *w;
-	unsigned int moves;
+	uint64_t since;		/* when it came there */
 };
 
 static struct window *windows;	/* WINDOWS of them */
 static unsigned int nr_windows;
+static uint64_t window_gva[WINDOWS];	/* again, to be looked through quickly */
+static uint16_t slots[SLOTS];	/* by code-map page: 1 + number of the window; 0: free */
 static struct hot_site sites[SITES];
 static unsigned int nr_sites;
 
@@ -73,24 +82,32 @@ static struct hot_site *site_of(uint64_t pc)
 	return &sites[i];
 }
 
+static unsigned int slot_of(uint64_t page)
+{
+	return (page * 0x9e3779b97f4a7c15ULL) >> 53;
+}
+
 static struct window *window_of(uint64_t page, uint64_t gva)
 {
-	for (unsigned int i = 0; i < nr_windows; i++)
-		if (windows[i].page == page && windows[i].gva == gva)
-			return &windows[i];
+	for (unsigned int i = slot_of(page); slots[i]; i = (i + 1) % SLOTS) {
+		struct window *w = &windows[slots[i] - 1];
+
+		if (w->page == page && w->gva == gva)
+			return w;
+	}
 	return NULL;
 }
 
 static void cool(struct window *w)
 {
-	for (unsigned int i = 0; i < PAGE_BYTES + TAIL; i += 8)
-		*(uint64_t *)(w->code + i) = 0x0101010101010101;
+	w->shown = ones;
 	w->alias = NULL;
 }
 
 static struct window *window_make(uint64_t page, uint64_t gva)
 {
 	struct window *w = window_of(page, gva);
+	unsigned int i;
 
 	if (w)
 		return w;
@@ -98,10 +115,16 @@ static struct window *window_make(uint64_t page, uint64_t gva)
 		windows = mem_runtime_map(WINDOWS * sizeof(*w), PROT_READ | PROT_WRITE);
 	if (!windows || nr_windows == WINDOWS)
 		return NULL;
+	window_gva[nr_windows] = gva;
 	w = &windows[nr_windows++];
 	w->page = page;
 	w->gva = gva;
+	w->marked = -1UL;
+	memset(w->code, 1, sizeof(w->code));
 	cool(w);
+	for (i = slot_of(page); slots[i];)
+		i = (i + 1) % SLOTS;
+	slots[i] = nr_windows;
 	return w;
 }
 
@@ -117,17 +140,17 @@ bool hot_make(uint64_t pc, uint64_t page, uint64_t ea)
 	struct hot_site *s = site_of(pc);
 	struct window *w;
 
-	if (thread_count() > 1 || (!s->pc && nr_sites == SITES / 2) ||
-	    (s->pc && s->moves == MOVES))
+	if (thread_count() > 1 || (!s->pc && nr_sites == SITES / 2))
 		return false;
 	w = window_make(page, ea & -4096UL);
-	if (!w || s->w == w)
+	if (!w || s->w == w || (s->pc && __builtin_ia32_rdtsc() - s->since < STAY))
 		return false;
 	nr_sites += !s->pc;
-	s->moves += s->pc != 0;
 	s->pc = pc;
+	s->since = __builtin_ia32_rdtsc();
 	s->w = w;
 	st.hot_sites++;
+	probe_page_rung(page, PROBE_RUNG_HOT, pc);
 	return true;
 }
 
@@ -139,7 +162,10 @@ static struct window *warm(uint64_t page, uint64_t ea)
 	if (!w || thread_count() > 1)
 		return NULL;
 	w->alias = mem_alias(w->gva, PAGE_BYTES);
-	return w->alias ? w : NULL;
+	if (!w->alias)
+		return NULL;
+	w->shown = w->code;
+	return w;
 }
 
 void hot_same(uint64_t page, uint64_t ea)
@@ -147,32 +173,70 @@ void hot_same(uint64_t page, uint64_t ea)
 	warm(page, ea);
 }
 
+/* What the code map knows, a bit for each of WORD bytes, as bytes. */
+static void show_word(struct window *w, unsigned int word)
+{
+	uint64_t covered = codemap_covered(the_map, w->page, word);
+	uint8_t *code = w->code + word * WORD;
+
+	if (!covered) {
+		memset(code, 0, WORD);
+		w->marked &= ~(1UL << word);
+		return;
+	}
+	for (unsigned int i = 0; i < WORD; i++)
+		code[i] = covered >> i & 1;
+}
+
+static void show(struct window *w)
+{
+	for (uint64_t left = w->marked; left; left &= left - 1)
+		show_word(w, __builtin_ctzl(left));
+}
+
+/* All of the page: where one store goes the next will. */
 void hot_clear(uint64_t page, uint64_t ea, unsigned int first, unsigned int last)
 {
-	unsigned int from = first & -CHUNK, to = last | (CHUNK - 1);
 	struct window *w = warm(page, ea);
 
-	if (!w)
+	/* Were these bytes free? Then it is not the window that made it trap. */
+	if (!w || !(w->code[first] | w->code[last]))
 		return;
-	if (codemap_hits(the_map, page, from, to))
-		from = first, to = last;
-	for (unsigned int i = from; i <= to; i++)
-		w->code[i] = 0;
+	show(w);
 }
 
 void hot_mark(uint64_t page, unsigned int first, unsigned int last)
 {
-	for (unsigned int i = 0; i < nr_windows; i++)
-		if (windows[i].page == page)
-			for (unsigned int k = first; k <= last; k++)
-				windows[i].code[k] = 1;
+	if (!nr_windows)
+		return;
+	for (unsigned int i = slot_of(page); slots[i]; i = (i + 1) % SLOTS) {
+		struct window *w = &windows[slots[i] - 1];
+
+		if (w->page != page)
+			continue;
+		memset(w->code + first, 1, last - first + 1);
+		for (unsigned int word = first / WORD; word <= last / WORD; word++)
+			w->marked |= 1UL << word;
+	}
 }
 
 void core_cool(uint64_t start, uint64_t end)
 {
 	for (unsigned int i = 0; i < nr_windows; i++)
-		if (windows[i].gva < end && windows[i].gva + PAGE_BYTES > start)
+		if (window_gva[i] < end && window_gva[i] + PAGE_BYTES > start)
 			cool(&windows[i]);
+}
+
+void core_warm(uint64_t start, uint64_t end, uint64_t page)
+{
+	for (unsigned int i = 0; i < nr_windows; i++) {
+		uint64_t gva = window_gva[i];
+
+		if (gva >= start && gva < end &&
+		    windows[i].page == page + ((gva - start) >> 12) &&
+		    warm(windows[i].page, gva))
+			show(&windows[i]);
+	}
 }
 
 uint64_t hot_guest_addr(uint64_t addr)
@@ -185,6 +249,8 @@ uint64_t hot_guest_addr(uint64_t addr)
 
 void hot_reset(void)
 {
+	if (nr_windows)
+		memset(slots, 0, sizeof(slots));
 	nr_windows = 0;
 	if (nr_sites)
 		memset(sites, 0, sizeof(sites));
@@ -192,6 +258,14 @@ void hot_reset(void)
 }
 
 /* ---- the code ------------------------------------------------------------------- */
+
+static void emit_to_rcx(struct emit *e, const void *from)
+{
+	static const uint8_t load[] = { 0x48, 0x8b, 0x09 };	/* mov (%rcx), %rcx */
+
+	emit_mov_imm(e, RCX, (uint64_t)from);
+	emit_bytes(e, load, sizeof(load));
+}
 
 /* Load size bytes at (%rcx,%reg) + disp to %rcx. */
 static void emit_look(struct emit *e, int reg, unsigned int size, uint8_t disp)
@@ -271,11 +345,9 @@ static void emit_ea(struct emit *e, int reg, const struct insn *in)
 static void emit_same_value(struct emit *e, int reg, const struct window *w,
 			    const struct store *s, const uint8_t *miss, uint8_t **same)
 {
-	static const uint8_t alias[] = { 0x48, 0x8b, 0x09 };	/* (%rcx), %rcx */
 	uint8_t *taken, *go_on;
 
-	emit_mov_imm(e, RCX, (uint64_t)&w->alias);
-	emit_bytes(e, alias, sizeof(alias));
+	emit_to_rcx(e, &w->alias);
 	taken = emit_jrcxz(e);
 	emit_look(e, reg, s->size, 0);
 	emit_value(e, reg, s);
@@ -296,7 +368,6 @@ static void emit_same_value(struct emit *e, int reg, const struct window *w,
 bool hot_insn(struct block *b, const struct insn *found, struct insn_map *m)
 {
 	static const uint8_t mov_12[] = { 0xb9, 12, 0, 0, 0 };	/* $12, %ecx */
-	static const uint8_t alias[] = { 0x48, 0x8b, 0x09 };	/* (%rcx), %rcx */
 	const struct hot_site *s;
 	struct emit *e = &b->e;
 	uint8_t *to_look, *to_second = NULL, *to_store, *over, *miss, *same = NULL;
@@ -341,14 +412,14 @@ bool hot_insn(struct block *b, const struct insn *found, struct insn_map *m)
 	emit_u8(e, 0);
 
 	here(e, to_look);
-	emit_mov_imm(e, RCX, (uint64_t)s->w->code);
+	emit_to_rcx(e, &s->w->shown);
 	emit_look(e, reg, store.size, 0);
 	if (store.size == 16) {
 		to_second = emit_jrcxz(e);
 		emit_u8(e, 0xeb);
 		emit_u8(e, miss - (e->p + 1));
 		here(e, to_second);
-		emit_mov_imm(e, RCX, (uint64_t)s->w->code);
+		emit_to_rcx(e, &s->w->shown);
 		emit_look(e, reg, 8, 8);
 	}
 	to_store = emit_jrcxz(e);
@@ -359,8 +430,7 @@ bool hot_insn(struct block *b, const struct insn *found, struct insn_map *m)
 		emit_u8(e, miss - (e->p + 1));
 	}
 	here(e, to_store);
-	emit_mov_imm(e, RCX, (uint64_t)&s->w->alias);
-	emit_bytes(e, alias, sizeof(alias));
+	emit_to_rcx(e, &s->w->alias);
 	emit_lea_sum(e, reg, reg, RCX);
 	emit_gs_load(e, RCX, CPU_SCR(SCR_ADDR2));
 	emit_with_mem(e, &in, reg, 0, true);

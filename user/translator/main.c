@@ -186,6 +186,7 @@ int main(int argc, char **argv)
 
 	open_opts.backend = settings.backend;
 	open_opts.own_signals = true;
+	open_opts.quiet_signals = true;	/* signal.c queues them */
 	open_opts.min_fd = fd_first();
 	fd_open_begin();
 	err = codewp_open(&the_ctx, &open_opts);

@@ -13,6 +13,7 @@
  * rt_lock held, but for mem_page_gen() and the copies at the end.
  */
 #include "mem.h"
+#include "restless.h"
 #include "raw_syscall.h"
 
 #include <errno.h>
@@ -96,13 +97,25 @@ static bool written_by_call(const struct mview *mv, uint64_t voff, uint64_t gva)
 	return false;
 }
 
-static int in_view(struct region *r, uint64_t gva, struct mem_code *mc)
+/* Of no concern to the view: mem_forget_code() has the number of its address. */
+static void restless_page(uint64_t gva, struct mem_code *mc)
 {
-	uint64_t voff = r->voff + gva - r->start;
+	mc->class = MEM_RESTLESS;
+	mc->page = gva >> 12;
+	mc->gen = mem_page_gen(NULL, mc->page);
+}
+
+static int in_view(struct region *r, uint64_t pc, struct mem_code *mc)
+{
+	uint64_t gva = PAGE_DOWN(pc), voff = r->voff + gva - r->start;
 	const uint32_t *state = codewp_page_states(r->mv->view);
 	uint32_t now;
 	int err;
 
+	if (restless(pc)) {
+		restless_page(gva, mc);
+		return 0;
+	}
 	mc->page = r->mv->base + (voff >> 12);
 	mc->class = MEM_CHECKED;
 	if (written_unseen(r->mv)) {
@@ -138,8 +151,9 @@ static int in_view(struct region *r, uint64_t gva, struct mem_code *mc)
 	return 0;
 }
 
-int mem_code_page(uint64_t gva, struct mem_code *mc)
+int mem_code_page(uint64_t pc, struct mem_code *mc)
 {
+	uint64_t gva = PAGE_DOWN(pc);
 	struct region *r = map_at(gva);
 	char probe;
 
@@ -171,7 +185,7 @@ int mem_code_page(uint64_t gva, struct mem_code *mc)
 	switch (r->kind) {
 	case R_PVIEW:
 	case R_SHM:
-		return in_view(r, gva, mc);
+		return in_view(r, pc, mc);
 	case R_SHARED:
 		mc->class = r->foreign ? MEM_TEXT : MEM_CHECKED;
 		break;
@@ -186,12 +200,16 @@ int mem_code_page(uint64_t gva, struct mem_code *mc)
 	return 0;
 }
 
-static bool quick_in_view(const struct region *r, uint64_t gva, struct mem_code *mc)
+static bool quick_in_view(const struct region *r, uint64_t pc, struct mem_code *mc)
 {
 	const uint32_t ready = CODEWP_PAGE_ARMED | CODEWP_PAGE_KEEP;
-	uint64_t voff = r->voff + gva - r->start;
+	uint64_t gva = PAGE_DOWN(pc), voff = r->voff + gva - r->start;
 	uint32_t now;
 
+	if (restless(pc)) {
+		restless_page(gva, mc);
+		return true;
+	}
 	if (written_unseen(r->mv))
 		return false;
 	now = __atomic_load_n(&codewp_page_states(r->mv->view)[voff >> 12], __ATOMIC_ACQUIRE);
@@ -206,20 +224,20 @@ static bool quick_in_view(const struct region *r, uint64_t gva, struct mem_code 
 }
 
 /* No libc. That a page is there, its reader finds out. */
-bool mem_code_quick(uint64_t gva, struct mem_code *mc)
+bool mem_code_quick(uint64_t pc, struct mem_code *mc)
 {
-	const struct region *r = map_at(gva);
+	const struct region *r = map_at(pc);
 
 	if (!r || !r->code || !(r->prot & PROT_EXEC))
 		return false;
 	if (r->kind == R_PVIEW || r->kind == R_SHM)
-		return quick_in_view(r, gva, mc);
+		return quick_in_view(r, pc, mc);
 	/* What can be written is CHECKED, or will be moved. */
 	if (r->prot & PROT_WRITE || (r->kind == R_FILE && r->checked) ||
 	    (r->kind == R_SHARED && !r->foreign))
 		return false;
 	mc->class = MEM_TEXT;
-	mc->page = gva >> 12;
+	mc->page = pc >> 12;
 	mc->gen = mem_page_gen(NULL, mc->page);
 	return true;
 }
@@ -273,8 +291,7 @@ void mem_forget_code(uint64_t start, uint64_t end)
 		to = end < r->end ? end : r->end;
 		if (r->kind == R_PVIEW || r->kind == R_SHM)
 			forget_view_code(r, from, to);
-		else
-			forget_page_code(from, to);
+		forget_page_code(from, to);
 		if (from == r->start && to == r->end)
 			r->code = false;
 	}
@@ -306,6 +323,16 @@ bool mem_private(uint64_t gva)
 	struct region *r = map_at(gva);
 
 	return r && r->kind == R_PVIEW;
+}
+
+/* Called in the upcall. */
+uint64_t mem_shown_page(uint64_t page)
+{
+	const struct region *r = page < FIRST_VIEW_PAGE ? map_at(page << 12) : NULL;
+
+	if (!r || (r->kind != R_PVIEW && r->kind != R_SHM))
+		return page;
+	return r->mv->base + ((r->voff + (page << 12) - r->start) >> 12);
 }
 
 uint64_t mem_page_gva(uint64_t page)

@@ -191,6 +191,7 @@ static int open_backend(enum codewp_backend backend)
 		.sz = sizeof(opts),
 		.backend = backend,
 		.own_signals = true,
+		.quiet_signals = true,
 		.min_fd = fd_first(),
 	};
 	int err;

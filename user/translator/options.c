@@ -21,6 +21,7 @@ struct settings settings = {
 	.core.cache_bytes = CACHE_BYTES,
 	.core.hot_after = 8,
 	.core.stylized_after = 4,
+	.core.restless_after = 4,
 	.log_fd = -1,
 	.program_fd = -1,
 	.self_fd = -1,
@@ -46,10 +47,13 @@ static const char usage[] =
 "                        quick (translate with the guest's state in the CPU),\n"
 "                        hot (stores beside code that look where they go),\n"
 "                        stylized (patched immediates loaded from where they are),\n"
+"                        restless (code that is hit often checks itself),\n"
+"                        versions (and is kept, to be there when it comes back),\n"
 "                        near (programs and libraries beside the code cache),\n"
 "                        superblocks (that go on behind conditional jumps)\n"
 "  --hot-after=N         a store is hot after N traps without a hit (default: 8)\n"
 "  --stylized-after=N    so is an immediate after N patches (default: 4)\n"
+"  --restless-after=N    and a page after N hits of its code (default: 4)\n"
 "  --cache-size=MIB      size of the code cache (default: 128)\n"
 "  --exec=MODE           programs that the program executes: follow: translate\n"
 "                        them, too (default); native: let them go\n"
@@ -61,7 +65,8 @@ static const char usage[] =
 "start.\n";
 
 enum { OPT_BACKEND = 256, OPT_SMC, OPT_STATS, OPT_LOG, OPT_INSNS, OPT_NO_CHAIN, OPT_WITHOUT,
-       OPT_HOT, OPT_STYLIZED, OPT_CACHE, OPT_EXEC, OPT_LOG_RANGE, OPT_PERF_MAP, OPT_VERSION, OPT_INHERIT };
+       OPT_HOT, OPT_STYLIZED, OPT_RESTLESS, OPT_CACHE, OPT_EXEC, OPT_LOG_RANGE, OPT_PERF_MAP,
+       OPT_VERSION, OPT_INHERIT };
 
 static const struct option options[] = {
 	{ "backend", required_argument, NULL, OPT_BACKEND },
@@ -75,6 +80,7 @@ static const struct option options[] = {
 	{ "without", required_argument, NULL, OPT_WITHOUT },
 	{ "hot-after", required_argument, NULL, OPT_HOT },
 	{ "stylized-after", required_argument, NULL, OPT_STYLIZED },
+	{ "restless-after", required_argument, NULL, OPT_RESTLESS },
 	{ "cache-size", required_argument, NULL, OPT_CACHE },
 	{ "exec", required_argument, NULL, OPT_EXEC },
 	{ "inherit", required_argument, NULL, OPT_INHERIT },
@@ -91,6 +97,8 @@ static const struct {
 	{ "quick", offsetof(struct core_opts, no_quick) },
 	{ "hot", offsetof(struct core_opts, no_hot) },
 	{ "stylized", offsetof(struct core_opts, no_stylized) },
+	{ "restless", offsetof(struct core_opts, no_restless) },
+	{ "versions", offsetof(struct core_opts, no_versions) },
 	{ "near", offsetof(struct core_opts, no_near) },
 	{ "superblocks", offsetof(struct core_opts, no_superblocks) },
 };
@@ -197,6 +205,9 @@ static void set_option(int c, const char *arg)
 	case OPT_STYLIZED:
 		set->core.stylized_after = number("stylized-after", arg, 1000000);
 		break;
+	case OPT_RESTLESS:
+		set->core.restless_after = number("restless-after", arg, 1000000);
+		break;
 	case OPT_CACHE:
 		set->core.cache_bytes = number("cache-size", arg, CACHE_MAX >> 20) << 20;
 		break;
@@ -293,6 +304,7 @@ int options_inherit(char *buf, size_t size, const struct settings *set)
 			ADD(",without=%s", optimisations[i].name);
 	ADD(",hot-after=%u", set->core.hot_after);
 	ADD(",stylized-after=%u", set->core.stylized_after);
+	ADD(",restless-after=%u", set->core.restless_after);
 	if (set->native_exec)
 		ADD(",exec=native");
 	if (rt.stats && rt.first)

@@ -38,6 +38,7 @@
 #include "core.h"
 #include "hot.h"
 #include "probes.h"
+#include "restless.h"
 #include "stylized.h"
 #include "raw_syscall.h"
 
@@ -325,7 +326,10 @@ bool core_retired(struct cpu *cpu, struct codewp_regs *regs)
 
 static void drop_page(uint64_t page, uint64_t ip)
 {
-	count_dead(codemap_invalidate(the_map, page, 0, 4095), page, 0, 4095, ip);
+	struct codemap_tb *dead = codemap_invalidate(the_map, page, 0, 4095);
+
+	restless_hit((const struct tb *)dead);
+	count_dead(dead, page, 0, 4095, ip);
 }
 
 /*
@@ -475,7 +479,9 @@ static void smc_trap(struct cpu *cpu, struct codewp_regs *regs, uint64_t addr,
 	codemap_unlock_page(the_map, page, CODEMAP_NO_PAGE);
 	if (hit_by) {
 		may_use_libc(cpu, how);
-		stylized_hit((const struct tb *)hit_by, page, first, last);
+		if (!stylized_hit((const struct tb *)hit_by, page, first, last) &&
+		    restless_hit((const struct tb *)hit_by))
+			page_written(cpu, page, addr, guest.rip, armed, how);
 	}
 	if (!hit) {
 		hot_clear(page, ea, first, last);

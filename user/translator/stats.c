@@ -137,6 +137,9 @@ void stats_print(int fd)
 	LINE("opened", all.opened);
 	LINE("hot_sites", all.hot_sites);
 	LINE("stylized", all.stylized);
+	LINE("restless", all.restless);
+	LINE("calm", all.calm);
+	LINE("versions", all.versions);
 	LINE("invalidated", all.invalidated);
 	LINE("stale_inserts", all.stale_inserts);
 	LINE("check_failures", all.check_failures);

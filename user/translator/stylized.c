@@ -18,6 +18,7 @@
  */
 #include <string.h>
 
+#include "probes.h"
 #include "stylized.h"
 
 #define TABLE 1024		/* a power of two */
@@ -59,45 +60,73 @@ static bool can_be(const struct insn *in, int *reg)
 	       in->pc >> 12 == (in->pc + in->len - 1) >> 12;
 }
 
-/* The instruction of tb that has [first, last] in its immediate; 0: none. */
-static uint64_t patched_insn(const struct tb *tb, uint64_t page, unsigned int first,
-			     unsigned int last)
+/* The instruction of tb that has guest addresses [at, last] in its immediate; 0: none. */
+static uint64_t patched_insn(const struct tb *tb, uint64_t at, uint64_t last)
 {
-	uint64_t pc = tb->cm.pc, at = (pc & -4096UL) + first;
+	uint64_t pc = tb->cm.pc;
 	struct insn in;
 	int i, reg;
 
-	if (tb->flags || tb->cm.page[0] != page || tb->cm.page[1] != CODEMAP_NO_PAGE)
+	if (tb->flags & TB_STEP || tb->cm.page[1] != CODEMAP_NO_PAGE)
 		return 0;
 	for (i = 0; i < tb->insns && pc + tb_map(tb)[i].len <= at; i++)
 		pc += tb_map(tb)[i].len;
 	if (i == tb->insns || decode(tb_src(tb) + (pc - tb->cm.pc), tb_map(tb)[i].len, pc,
 				     &in) != DECODE_OK)
 		return 0;
-	if (!can_be(&in, &reg) || at < pc + in.z.raw.imm[0].offset ||
-	    (pc & -4096UL) + last >= pc + in.len)
+	if (!can_be(&in, &reg) || at < pc + in.z.raw.imm[0].offset || last >= pc + in.len)
 		return 0;
 	return pc;
 }
 
-void stylized_hit(const struct tb *tb, uint64_t page, unsigned int first, unsigned int last)
+static void was_patched(uint64_t pc, uint64_t page)
 {
-	struct patched *p;
-	uint64_t pc = 0;
+	struct patched *p = entry_of(pc);
 
-	if (core_opts.no_stylized)
-		return;
-	for (; tb && !pc; tb = (const struct tb *)tb->cm.dead_next)
-		pc = patched_insn(tb, page, first, last);
-	if (!pc)
-		return;
-	p = entry_of(pc);
 	if (!p->pc && nr == TABLE / 2)
 		return;
 	nr += !p->pc;
 	p->pc = pc;
-	if (++p->hits == core_opts.stylized_after)
-		st.stylized++;
+	if (++p->hits != core_opts.stylized_after)
+		return;
+	st.stylized++;
+	probe_page_rung(page, PROBE_RUNG_STYLIZED, pc);
+}
+
+bool stylized_hit(const struct tb *tb, uint64_t page, unsigned int first, unsigned int last)
+{
+	uint64_t pc = 0;
+
+	if (core_opts.no_stylized)
+		return false;
+	for (; tb && !pc; tb = (const struct tb *)tb->cm.dead_next)
+		if (tb->cm.page[0] == page)
+			pc = patched_insn(tb, (tb->cm.pc & -4096UL) + first,
+					  (tb->cm.pc & -4096UL) + last);
+	if (pc)
+		was_patched(pc, page);
+	return pc;
+}
+
+void stylized_changed(const struct tb *tb)
+{
+	const uint8_t *was = tb_src(tb);
+	uint8_t now[TB_MAX_BYTES];
+	unsigned int first = 0, last = tb->guest_bytes;
+	uint64_t pc;
+
+	if (core_opts.no_stylized || tb->cm.page[1] != CODEMAP_NO_PAGE ||
+	    guest_read(now, tb->cm.pc, tb->guest_bytes))
+		return;
+	while (first < last && was[first] == now[first])
+		first++;
+	while (last > first && was[last - 1] == now[last - 1])
+		last--;
+	if (first == last)
+		return;
+	pc = patched_insn(tb, tb->cm.pc + first, tb->cm.pc + last - 1);
+	if (pc)
+		was_patched(pc, mem_shown_page(tb->cm.page[0]));
 }
 
 void stylized_reset(void)
@@ -110,25 +139,33 @@ void stylized_reset(void)
 bool core_unaligned(struct cpu *cpu, struct codewp_regs *regs)
 {
 	uint32_t in_cache = cpu->in_cache;
+	struct codewp_regs guest = *regs;
 	struct cache_range r;
 	struct patched *p;
 	struct tb *tb;
+	bool ours;
 
-	if (!nr || !cache_find(regs->rip, &r) || r.kind != CACHE_TB ||
-	    !core_guest_state(cpu, regs))
+	if (!cache_find(regs->rip, &r) || r.kind != CACHE_TB || !core_guest_state(cpu, &guest))
 		return false;
 	tb = r.owner;
 	cpu->in_cache = 0;
 	rt_lock();
-	p = entry_of(regs->rip);
-	if (p->hits >= core_opts.stylized_after) {
-		p->never = true;
-		if (codemap_invalidate_tb(the_map, &tb->cm))
-			cache_died(tb);
+	ours = tb_find_insn(tb, regs->rip) < 0;
+	if (ours) {
+		check_aligned = true;
+	} else {
+		p = entry_of(guest.rip);
+		ours = p->pc == guest.rip && p->hits >= core_opts.stylized_after;
+		if (ours)
+			p->never = true;
 	}
+	if (ours && codemap_invalidate_tb(the_map, &tb->cm))
+		cache_died(tb);
 	rt_unlock();
 	cpu->in_cache = in_cache;
-	return p->never;
+	if (ours)
+		*regs = guest;
+	return ours;
 }
 
 /* op (%tmp), %reg */
@@ -152,7 +189,7 @@ bool stylized_insn(struct block *b, const struct insn *found, struct insn_map *m
 	bool wide;
 	int reg, tmp;
 
-	if (!nr || b->tb->flags)
+	if (!nr || b->tb->flags & TB_STEP)
 		return false;
 	p = entry_of(found->pc);
 	if (!p->pc || p->never || p->hits < core_opts.stylized_after ||

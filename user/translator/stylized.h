@@ -7,8 +7,14 @@
 
 #include "block.h"
 
-/* [first, last] of the page was written by one store; these (by dead_next) died of it. */
-void stylized_hit(const struct tb *tb, uint64_t page, unsigned int first, unsigned int last);
+/*
+ * [first, last] of the page was written by one store; these (by dead_next) died of it.
+ * True: it was an immediate.
+ */
+bool stylized_hit(const struct tb *tb, uint64_t page, unsigned int first, unsigned int last);
+
+/* tb is not any more what it was made of. */
+void stylized_changed(const struct tb *tb);
 
 /*
  * As code that loads its immediate from the guest's memory, when that is patched

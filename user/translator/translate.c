@@ -18,6 +18,7 @@
 #include "block.h"
 #include "hot.h"
 #include "debug.h"
+#include "mem.h"
 #include "probes.h"
 
 #define FETCH 256	/* source bytes taken at a time, at most to the page's end */
@@ -64,27 +65,39 @@ static const char *bad_bytes(struct cpu *cpu, const uint8_t *p, size_t n)
 }
 
 /* One page that the block reads: arm, note the generation. 0 or -errno. */
-static int take_page(const struct cpu *cpu, uint64_t gva, struct mem_code *mc)
+static int take_page(const struct cpu *cpu, uint64_t pc, struct mem_code *mc)
 {
 	int err = 0;
 
-	gva &= ~4095UL;
-	if (!mem_code_quick(gva, mc))
-		err = quick(cpu) ? -EAGAIN : mem_code_page(gva, mc);
+	if (!mem_code_quick(pc, mc))
+		err = quick(cpu) ? -EAGAIN : mem_code_page(pc, mc);
 
 	if (!err && mc->class != MEM_NONE)
-		note_code_page(gva);
+		note_code_page(pc);
 	return err;
 }
 
-static struct tb *try_translate(struct cpu *cpu, uint64_t pc, struct insn *step, int *err)
+static uint32_t flags_of(enum mem_class class)
+{
+	switch (class) {
+	case MEM_CHECKED:
+		return TB_CHECKED;
+	case MEM_RESTLESS:
+		return TB_CHECKED | TB_RESTLESS;
+	default:
+		return 0;
+	}
+}
+
+static struct tb *try_translate(struct cpu *cpu, uint64_t pc, struct insn *step,
+				unsigned int version, int *err)
 {
 	struct mem_code mc[2] = { { .class = MEM_NONE }, { .class = MEM_NONE } };
 	uint8_t src[FETCH + 2 * INSN_MAX];
 	size_t in_page = 4096 - (pc & 4095), have, off = 0;
 	size_t max = core_opts.max_insns;
 	struct codemap_tb *got;
-	uint32_t gen[2];
+	uint32_t gen[2], flags;
 	struct block b;
 	struct insn in;
 	struct tb *tb;
@@ -108,8 +121,10 @@ static struct tb *try_translate(struct cpu *cpu, uint64_t pc, struct insn *step,
 	/* scan() looks at bytes that are not there before it refuses them. */
 	memset(src + have, 0, 2 * INSN_MAX);
 	/* Without a TB that jumps here it is an indirect jump that brings us. */
-	if (!block_begin(&b, pc, step ? TB_STEP : mc[0].class == MEM_CHECKED ? TB_CHECKED : 0,
-			 !step && !cpu->last_tb && mc[0].class != MEM_CHECKED, TB_MAX_HOST)) {
+	flags = step ? TB_STEP : flags_of(mc[0].class);
+	if (version && !(flags & TB_CHECKED))
+		return NULL;
+	if (!block_begin(&b, pc, flags, !flags && !cpu->last_tb, TB_MAX_HOST)) {
 		*err = -ENOSPC;
 		return NULL;
 	}
@@ -132,6 +147,10 @@ static struct tb *try_translate(struct cpu *cpu, uint64_t pc, struct insn *step,
 					break;
 				return fetch_fault(cpu, pc, second, &mc[1]);
 			}
+			/* What the block has written may be its last instruction. */
+			flags = step ? 0 : flags_of(mc[1].class) & ~b.tb->flags;
+			if (flags & TB_CHECKED && b.n)
+				break;
 			gen[1] = smc_gen_begin(mc[1].page, mc[1].gen);
 			if (guest_read(src + have, second, INSN_MAX)) {
 				if (b.n)
@@ -140,8 +159,7 @@ static struct tb *try_translate(struct cpu *cpu, uint64_t pc, struct insn *step,
 			}
 			two = true;
 			r = decode(src + off, have - off + INSN_MAX, pc + off, &in);
-			if (mc[1].class == MEM_CHECKED && !step)
-				b.tb->flags |= TB_CHECKED;
+			b.tb->flags |= flags;
 		}
 		if (r == DECODE_LONG) {
 			in.len = INSN_MAX < have - off ? INSN_MAX : have - off;
@@ -184,7 +202,10 @@ static struct tb *try_translate(struct cpu *cpu, uint64_t pc, struct insn *step,
 		*step = in;
 		return tb;
 	}
-	tb->cm.flags = 0;
+	tb->cm.flags = version;
+	/* Of a view's pages traps ask what is hit. */
+	tb->cm.uncovered = mc[0].page < FIRST_VIEW_PAGE &&
+			   (!two || mc[1].page < FIRST_VIEW_PAGE);
 	tb->cm.page[0] = mc[0].page;
 	tb->cm.first[0] = pc & 4095;
 	tb->cm.last[0] = two ? 4095 : (pc & 4095) + off - b.unseen - 1;
@@ -213,7 +234,8 @@ static struct tb *try_translate(struct cpu *cpu, uint64_t pc, struct insn *step,
 		log_tb(pc, off, tb->insns, tb->code, tb->host_bytes);
 	if (perfmap_on)
 		perfmap_tb(tb);
-	probe_tb_translate(pc, tb->cm.page[0], off, tb->host_bytes);
+	probe_tb_translate(pc, flags & TB_RESTLESS ? mem_shown_page(tb->cm.page[0]) :
+			   tb->cm.page[0], off, tb->host_bytes);
 	return tb;
 }
 
@@ -232,7 +254,7 @@ static struct tb *translate(struct cpu *cpu, uint64_t pc, struct insn *step)
 				return fail(cpu, pc, "the code cache is too small");
 			cache_flush(cpu);
 		}
-		tb = try_translate(cpu, pc, step, &err);
+		tb = try_translate(cpu, pc, step, 0, &err);
 		if (tb || !err)
 			return tb;
 		if (err == -ESTALE) {
@@ -256,14 +278,14 @@ struct tb *block_translate(struct cpu *cpu, uint64_t pc)
 	return translate(cpu, pc, NULL);
 }
 
-struct tb *block_translate_quick(struct cpu *cpu, uint64_t pc)
+struct tb *block_translate_quick(struct cpu *cpu, uint64_t pc, unsigned int version)
 {
 	struct tb *tb;
 	int err;
 
 	if (log_on || perfmap_on || !cache_room())
 		return NULL;
-	tb = try_translate(cpu, pc, NULL, &err);
+	tb = try_translate(cpu, pc, NULL, version, &err);
 	/* Why it failed, and at which instruction, the other says. */
 	cpu->regs.rip = pc;
 	return tb;

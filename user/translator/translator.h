@@ -45,7 +45,7 @@ struct run_stats {
 	uint64_t keep_miss, keep_hit, same_value, opened;
 	uint64_t invalidated, stale_inserts, check_failures;
 	uint64_t syscalls, views, promoted_pages, arms, flushes;
-	uint64_t hot_sites, stylized;
+	uint64_t hot_sites, stylized, restless, calm, versions;
 };
 
 /* Guest memory that a system call in flight may write (mem.c). */
@@ -200,6 +200,9 @@ struct core_opts {
 	unsigned int hot_after;	/* traps of a store site until it is hot */
 	bool no_stylized;	/* no immediate is loaded from where it is (stylized.c) */
 	unsigned int stylized_after;	/* patches of an immediate until it is */
+	bool no_restless;	/* code in a view never checks itself (restless.c) */
+	unsigned int restless_after;	/* hits of a page's code until it does */
+	bool no_versions;	/* code that changes back is translated again */
 	bool no_near;		/* programs and libraries go where they go natively */
 	bool no_superblocks;	/* every jump ends a block */
 	int image_fd;		/* of this program's file, to map from; 0: none */
@@ -221,6 +224,8 @@ int core_init(const struct core_opts *opts);
  * it) there will be another thread or a child with a copy. With rt_lock.
  */
 void core_cool(uint64_t start, uint64_t end);
+/* And: the guest may write [start, end), which begins with this page of a private view. */
+void core_warm(uint64_t start, uint64_t end, uint64_t page);
 int core_cpu_init(struct cpu *cpu);
 int core_thread_init(struct cpu *cpu);
 void core_thread_exit(struct cpu *cpu);
@@ -261,8 +266,8 @@ bool core_in_cache(uint64_t host_pc);
 bool core_guest_state(struct cpu *cpu, struct codewp_regs *regs);
 bool core_retired(struct cpu *cpu, struct codewp_regs *regs);
 /*
- * The same for an alignment fault (the guest has set AC): did it come from an immediate
- * that is loaded from the guest's memory? It is not any more then.
+ * The same for an alignment fault (the guest has set AC): did it come from a check, or
+ * from an immediate that is loaded from the guest's memory? Not any more then.
  */
 bool core_unaligned(struct cpu *cpu, struct codewp_regs *regs);
 
@@ -297,6 +302,7 @@ enum mem_class {
 	MEM_CHECKED,	/* writable and in no view: TBs compare their bytes at entry,
 			 * and end after every instruction that writes memory
 			 */
+	MEM_RESTLESS,	/* in a view, not armed for this TB: the same (restless.c) */
 };
 
 /* One guest page as the core may read it. */
@@ -309,23 +315,24 @@ struct mem_code {
 };
 
 /*
- * Before a byte of the page at gva (page aligned) is read for translation:
- * finds its class; moves a private anonymous chunk into a view when code is
- * first run from it; arms the page (KEEP where possible). 0 or -errno; an arm
- * that failed is an error, never a MEM_TEXT.
+ * Before a byte of pc's page is read for translation of the TB that begins at pc, or of
+ * one that reaches into the page that does: finds its class; moves a private
+ * anonymous chunk into a view when code is first run from it; arms the page (KEEP
+ * where possible) unless it is restless. 0 or -errno; an arm that failed is an error,
+ * never a MEM_TEXT.
  */
-int mem_code_page(uint64_t gva, struct mem_code *mc);
+int mem_code_page(uint64_t pc, struct mem_code *mc);
 /*
  * The same where it takes no system call, since code was made from that memory
  * before: false if it was not, or if there is anything else to be done. Usable with
  * the guest's %fs and vector state.
  */
-bool mem_code_quick(uint64_t gva, struct mem_code *mc);
+bool mem_code_quick(uint64_t pc, struct mem_code *mc);
 uint32_t mem_page_gen(void *unused, uint64_t page);	/* codemap_ops.page_gen */
 
 /*
  * Code-map page numbers, below 1 << MEM_PAGE_BITS: guest-virtual page numbers
- * for TEXT and CHECKED, and above all of them each view's pages. A view's
+ * for TEXT, CHECKED and RESTLESS, and above all of them each view's pages. A view's
  * cookie (in traps and events) is the number of its first page, so the page of
  * an event is mem_cookie_page(ev->cookie, ev->voff).
  */
@@ -352,6 +359,11 @@ void *mem_alias(uint64_t gva, size_t len);
 /* The write at gva goes through natively: disarm all its mappings' page. */
 int mem_open_page(uint64_t gva);
 bool mem_private(uint64_t gva);		/* in a private view: KEEP is allowed */
+/*
+ * For the statistics: the number by which a page is known there. That of a restless TB
+ * is its address's, but the view's traps are of the same page.
+ */
+uint64_t mem_shown_page(uint64_t page);
 /* for the statistics: a guest address of a code-map page, or 0 */
 uint64_t mem_page_gva(uint64_t page);
 /*
