@@ -173,8 +173,9 @@ bool codemap_chain(struct codemap *map, struct codemap_tb *tb, int slot,
 
 /*
  * Does a write of bytes [first, last] of the page touch a translated byte (of a TB
- * that is not uncovered)? Takes at most 64 loads, however many TBs the page has. A "no" stays true only under
- * codemap_lock_page(): ask, write, unlock. A "yes" may be out of date.
+ * that is not uncovered)? Takes at most 64 loads, however many TBs the page has.
+ * A "no" stays true only under codemap_lock_page(): ask, write, unlock. A "yes" may
+ * be out of date.
  */
 bool codemap_hits(struct codemap *map, uint64_t page, unsigned int first,
 		  unsigned int last);
