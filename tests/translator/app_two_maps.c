@@ -41,7 +41,7 @@ static struct maps both(const char *where)
 		m.fd = memfd_create("jit", MFD_CLOEXEC);
 		REQUIRE(m.fd >= 0);
 	}
-	REQUIRE(!ftruncate(m.fd, BYTES));
+	REQUIRE(!ftruncate(m.fd, 2 * BYTES));
 	m.w = mmap(NULL, BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, m.fd, 0);
 	m.x = mmap(NULL, BYTES, PROT_READ | PROT_EXEC, MAP_SHARED, m.fd, 0);
 	REQUIRE(m.w != MAP_FAILED && m.x != MAP_FAILED);
@@ -174,25 +174,95 @@ static void after_fork(void)
 }
 
 /*
- * Two programs that have nothing in common but the file: one writes, the other
- * runs. They take turns by a byte through a pipe, and then by a flag in the
- * memory, with a serialising instruction.
+ * A child has the mappings, and writes, until it executes another program. Nobody has
+ * a descriptor. What the parent writes then, it runs.
  */
-static void processes(char *self)
+static void lent(char *self)
 {
 	struct maps m = both("memfd");
 	_Atomic unsigned int *flag = (void *)(m.w + 8192);
+	pid_t pid;
+
+	close(m.fd);
+	put(m.w, 5);
+	REQUIRE(call(m.x) == 5);
+	pid = fork();
+	if (!pid) {
+		for (unsigned int i = 1; i <= 200; i++) {
+			put(m.w, i);
+			flag[0] = i;
+			while (flag[1] < i)
+				usleep(10);
+		}
+		execl(self, self, "true", NULL);
+		_exit(127);
+	}
+	for (unsigned int i = 1; i <= 200; i++) {
+		while (flag[0] < i)
+			usleep(10);
+		serialise();
+		REQUIRE(call(m.x) == i);
+		flag[1] = i;
+	}
+	expect_child(pid);
+	usleep(20000);
+	for (unsigned int i = 0; i < 200; i++) {
+		getppid();
+		put(m.w, i);
+		REQUIRE(call(m.x) == i);
+	}
+	printf("%u\n", call(m.x));
+}
+
+/* Another descriptor of what BYTES are mapped of there; only root may have it. */
+static int reopen(const unsigned char *at)
+{
+	char name[64];
+
+	snprintf(name, sizeof(name), "/proc/self/map_files/%lx-%lx", (unsigned long)at,
+		 (unsigned long)at + BYTES);
+	return open(name, O_RDWR);
+}
+
+/*
+ * Two programs that have nothing in common but the file: each runs what the other
+ * writes. They take turns by a byte through a pipe, and then by a flag in the
+ * memory, with a serialising instruction. How the other comes to the file: by fork,
+ * by vfork, or, when nobody has a descriptor any more, by one that the child makes.
+ */
+static void processes(char *self, const char *how)
+{
+	struct maps m = both("memfd");
+	_Atomic unsigned int *flag = (void *)(m.w + 8192);
+	/* of pages that hold no code: nothing is armed there, which can split a mapping */
+	unsigned char *plain = mmap(NULL, BYTES, PROT_READ, MAP_SHARED, m.fd, BYTES);
 	int to[2], from[2];
 	char fd[16], in[16], out[16], c;
 	pid_t pid;
 
+	put(m.w, 1);
+	REQUIRE(call(m.x) == 1);
 	REQUIRE(!pipe(to) && !pipe(from));
-	REQUIRE(!fcntl(m.fd, F_SETFD, 0));
+	if (!strcmp(how, "reopened")) {
+		int again = reopen(plain);
+
+		if (again < 0) {
+			printf("not allowed\n");
+			return;
+		}
+		close(again);
+		close(m.fd);
+		m.fd = again;		/* as the child's will be */
+	} else {
+		REQUIRE(!fcntl(m.fd, F_SETFD, 0));
+	}
 	snprintf(fd, sizeof(fd), "%d", m.fd);
 	snprintf(in, sizeof(in), "%d", to[0]);
 	snprintf(out, sizeof(out), "%d", from[1]);
-	pid = fork();
+	pid = strcmp(how, "vfork") ? fork() : vfork();
 	if (!pid) {
+		if (!strcmp(how, "reopened") && dup2(reopen(plain), m.fd) < 0)
+			_exit(1);
 		execl(self, self, "peer", fd, in, out, NULL);
 		_exit(127);
 	}
@@ -200,6 +270,9 @@ static void processes(char *self)
 		put(m.w + 64 * (i % 7), i);
 		REQUIRE(write(to[1], "", 1) == 1);
 		REQUIRE(read(from[0], &c, 1) == 1);
+		/* time to see that the child has executed a program */
+		usleep(i < 20 ? 1000 : 0);
+		REQUIRE(call(m.x + 4096) == 1000 + i);
 	}
 	for (unsigned int i = 1; i <= 200; i++) {
 		put(m.w + 256, i);
@@ -224,6 +297,7 @@ static int peer(char **argv)
 	for (unsigned int i = 0; i < 200; i++) {
 		REQUIRE(read(atoi(argv[3]), &c, 1) == 1);
 		REQUIRE(call(m.x + 64 * (i % 7)) == i);
+		put(m.w + 4096, 1000 + i);
 		REQUIRE(write(atoi(argv[4]), "", 1) == 1);
 	}
 	for (unsigned int i = 1; i <= 200; i++) {
@@ -243,6 +317,8 @@ int main(int argc, char **argv)
 		return peer(argv);
 	if (argc != 2)
 		return 2;
+	if (argc == 2 && !strcmp(argv[1], "true"))
+		return 0;
 	printf("%s\n", argv[1]);
 	if (!strcmp(argv[1], "memfd") || !strcmp(argv[1], "shm"))
 		one_thread(both(argv[1]));
@@ -252,8 +328,12 @@ int main(int argc, char **argv)
 		threads();
 	else if (!strcmp(argv[1], "fork"))
 		after_fork();
+	else if (!strcmp(argv[1], "lent"))
+		lent("/proc/self/exe");
 	else if (!strcmp(argv[1], "processes"))
-		processes("/proc/self/exe");
+		processes("/proc/self/exe", "fork");
+	else if (!strcmp(argv[1], "vfork") || !strcmp(argv[1], "reopened"))
+		processes("/proc/self/exe", argv[1]);
 	else
 		return 2;
 	return 0;

@@ -282,6 +282,26 @@ static void code_is_near_the_cache(void)
 			TEST_FAIL("the heap is elsewhere: '%.300s'", t.out);
 		result_free(&t);
 	}
+	unsetenv("LD_PRELOAD");
+}
+
+/*
+ * What a child of fork has mapped is armed again when the child executes a program: its
+ * first code was found before the fork.
+ */
+static void lent_memory_is_armed_again(void)
+{
+	char prog[sizeof(tt.guests) + 16];
+	char *argv[] = { prog, "lent", NULL };
+	struct result t;
+
+	snprintf(prog, sizeof(prog), "%s/app_two_maps", tt.guests);
+	run(translated(argv, "--stats"), NULL, 60, &t);
+	if (t.status || !strstr(t.out, "199"))
+		TEST_FAIL("status %d, '%.100s', '%.300s'", t.status, t.out, t.err);
+	if (stat_value(t.err, "arms") < 2)
+		TEST_FAIL("%lld arms in '%.300s'", stat_value(t.err, "arms"), t.err);
+	result_free(&t);
 }
 
 /* Data beside code costs traps, but no translation dies of it (KEEP). */
@@ -564,6 +584,7 @@ static const struct { const char *name; void (*fn)(void); } built_in[] = {
 	T(unsupported_int_0x80),
 	T(smc_modes_differ_as_documented), T(stats_count_traps),
 	T(superblocks_have_chained_exits), T(code_is_near_the_cache),
+	T(lent_memory_is_armed_again),
 	T(data_beside_code_keeps_blocks), T(data_beside_code_gets_hot),
 	T(rewritten_code_gets_restless), T(versions_are_kept),
 	T(ladder_at_once),

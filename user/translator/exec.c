@@ -251,6 +251,8 @@ long exec_call(struct cpu *cpu, int fd, uint64_t path, uint64_t argv, uint64_t e
 			ret = -EPERM;
 		}
 		if (!ret)
+			mem_share_exec();
+		if (!ret)
 			ret = c.native ? exec_native(cpu, &c) : exec_translated(cpu, &c);
 	}
 	if (c.fd >= 0)

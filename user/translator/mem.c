@@ -78,7 +78,7 @@ void *mem_runtime_map(size_t size, int prot)
 /* Shared memory that others may write, where no backend sees them do it. */
 static bool written_unseen(const struct mview *mv)
 {
-	return mv->shared && (mem_shared_exposed || mv->unsafe) &&
+	return mv->shared && (mv->unsafe || mv->on_loan) &&
 	       !(codewp_backend_info(the_ctx)->can & CODEWP_CAN_ALIASES);
 }
 

@@ -5,9 +5,9 @@
  * mem_map.c keeps the map (which guest addresses are what), mem_near.c knows where
  * code goes, mem_view.c the views behind it, mem_promote.c moves memory into views
  * while threads run, mem.c answers the core, mem_sys.c, mem_remap.c and mem_advise.c
- * do the guest's calls, mem_fork.c gives a child its own views, mem_kwrite.c knows what
- * system calls in flight may write. All of it is called with rt_lock held, but for what
- * says otherwise.
+ * do the guest's calls, mem_fork.c gives a child its own views, mem_share.c knows who
+ * else may write shared memory, mem_kwrite.c what system calls in flight may write. All
+ * of it is called with rt_lock held, but for what says otherwise.
  */
 #ifndef CODEWP_MEM_H
 #define CODEWP_MEM_H
@@ -15,6 +15,7 @@
 #include "translator.h"
 #include <elf.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 
 #define PAGE 4096UL
@@ -47,6 +48,7 @@ struct mview {
 	ino_t ino;
 	bool shared;
 	bool unsafe;		/* written behind the backend's back: never armed */
+	bool on_loan;		/* for some time (mem_share.c) */
 	unsigned int held;	/* shared: in use though nothing maps it */
 	struct span *free;	/* private view: free ranges, by offset */
 	size_t nr_free, cap_free;
@@ -155,6 +157,17 @@ long mem_shmat(int id, uint64_t addr, int flags);	/* mem_shm.c */
 long mem_shmdt(uint64_t addr);
 long mem_remap_file_pages(uint64_t start, uint64_t len, int prot, uint64_t pgoff);
 
+/* mem_share.c: who else may write shared memory */
+void mem_made_file(int fd);	/* by memfd_create */
+bool mem_is_own(const struct stat *stb);
+void mem_share_send(int fd);
+void mem_share_fork(void);
+void mem_share_parent(void);
+void mem_share_child(void);
+void mem_share_exec(void);
+extern bool mem_on_loan;
+void mem_share_poll(void);	/* after system calls, when something is on loan */
+
 /* mem_limit.c */
 extern bool mem_overcommit_never;	/* vm.overcommit_memory is 2 */
 bool mem_limit_tight(void);	/* little address space: nothing may be large */
@@ -179,10 +192,6 @@ int mem_add_stack(uint64_t low, uint64_t high, int prot);
 /* A system call changed a file behind our back: forget what was made from it. */
 void mem_file_written(int fd);	/* takes rt_lock unless it is held; so do these: */
 void mem_all_written(void);
-/* Others than this process's threads may write the shared memory from now on. */
-void mem_note_shared(void);
-void mem_made_file(int fd);	/* by memfd_create */
-extern bool mem_shared_exposed;
 extern bool mem_read_implies_exec;
 
 /*

@@ -29,32 +29,11 @@
 #define REPLAY_WAITS 100000	/* a replay is a handful of instructions */
 
 static bool frozen;		/* between prepare and done */
-bool mem_shared_exposed;
 
 /* Is r a part of a private view that a child gets with its content? */
 static bool inherited(const struct region *r)
 {
 	return r->kind == R_PVIEW && !r->dontfork;
-}
-
-/**
- * mem_note_shared() - others may write the guest's shared memory from now on
- *
- * Another process has it, or may get it, by fork or by a descriptor. Where the
- * backend does not see their writes, blocks made from it check themselves.
- */
-void mem_note_shared(void)
-{
-	struct region *r;
-
-	if (mem_shared_exposed)
-		return;
-	mem_shared_exposed = true;
-	if (codewp_backend_info(the_ctx)->can & CODEWP_CAN_ALIASES)
-		return;
-	for (size_t i = 0; (r = map_index(i)); i++)
-		if (r->kind == R_SHM)
-			mem_forget_code(r->start, r->end);
 }
 
 /* ---- the parent ---------------------------------------------------------- */
@@ -162,7 +141,7 @@ int mem_fork_prepare(void)
 	struct region *r;
 	int err = 0;
 
-	mem_note_shared();
+	mem_share_fork();
 	for (size_t i = 0; (r = map_index(i)) && !inherited(r); i++)
 		;
 	if (!r)
@@ -179,6 +158,7 @@ int mem_fork_prepare(void)
 
 void mem_fork_done(void)
 {
+	mem_share_parent();
 	close_copies();
 	thaw();
 }
@@ -248,6 +228,7 @@ int mem_fork_child(void)
 
 	frozen = false;
 	kwrite_thaw();
+	mem_share_child();
 	/* Calls of threads that are not here will not write. */
 	for (struct cpu *c = all_cpus; c; c = c->next)
 		if (c != this_cpu())

@@ -407,50 +407,6 @@ static void shm_name(struct mview *mv, const struct stat *stb, const char *name)
 	mv->path = strdup(name);
 }
 
-/*
- * Files of memory that the guest made itself. Nobody else has them before it
- * forks or gives a descriptor away, which mem_note_shared() is told.
- */
-static struct own_file {
-	dev_t dev;
-	ino_t ino;
-} *own;
-static size_t nr_own, cap_own;
-
-/**
- * mem_made_file() - the guest has made a memfd
- *
- * Takes rt_lock. When there is no memory to note it down its blocks check
- * themselves.
- */
-void mem_made_file(int fd)
-{
-	struct own_file *p;
-	struct stat stb;
-
-	if (fstat(fd, &stb))
-		return;
-	rt_lock();
-	if (nr_own == cap_own) {
-		p = realloc(own, (cap_own * 2 + 16) * sizeof(*p));
-		if (!p)
-			goto out;
-		own = p;
-		cap_own = cap_own * 2 + 16;
-	}
-	own[nr_own++] = (struct own_file){ stb.st_dev, stb.st_ino };
-out:
-	rt_unlock();
-}
-
-static bool is_own(const struct stat *stb)
-{
-	for (size_t i = 0; i < nr_own; i++)
-		if (own[i].dev == stb->st_dev && own[i].ino == stb->st_ino)
-			return true;
-	return false;
-}
-
 /**
  * view_shm_unsafe() - the guest has a mapping of this file that is in no view
  *
@@ -523,7 +479,7 @@ int view_shm_get(int fd, uint64_t off, uint64_t len, struct mview **out)
 		return err;
 	shm_name(*out, &stb, name);
 	/* Whoever has it, too, or knows its name, can write it without a trap. */
-	(*out)->unsafe = stb.st_nlink > 0 || !is_own(&stb);
+	(*out)->unsafe = stb.st_nlink > 0 || !mem_is_own(&stb);
 	return 0;
 }
 

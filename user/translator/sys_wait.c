@@ -200,11 +200,7 @@ static long sending(int fd)
 	if (fd_is_guarded(fd))
 		return -EBADF;
 	/* Who receives it may map and write the memory that it stands for. */
-	if (!mem_shared_exposed) {
-		rt_lock();
-		mem_note_shared();
-		rt_unlock();
-	}
+	mem_share_send(fd);
 	return 0;
 }
 

@@ -263,6 +263,8 @@ void sys_call(struct cpu *cpu)
 		else
 			mem_file_written(fd);
 	}
+	if (mem_on_loan)
+		mem_share_poll();
 	ret = signal_call_done(cpu, ret);
 	r[1] = cpu->regs.rip;
 	r[11] = cpu->regs.rflags;
