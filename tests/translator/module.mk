@@ -15,7 +15,7 @@ TT_PROGS := $(addprefix $(TT)/guest/,$(TT_STATIC) smc_stack smc_stack-dynamic \
 	smc_flow-dynamic smc_places-pie insns-pie insns-dynamic insns-static-pie \
 	app_libc app_libc-static app_pcre2 app_ffi app_exceptions app_status \
 	app_unsupported app_debug app_limits app_two_maps proc_threads proc_threads-static \
-	proc_fork proc_exec proc_storm)
+	proc_fork proc_exec proc_storm app_large.so)
 # Their cases say "needs", and are skipped without.
 TT_REAL_PROGS := $(addprefix $(TT)/guest/,$(if $(wildcard /usr/bin/go),app_go) \
 	$(if $(wildcard /usr/bin/rustc),app_rust) \
@@ -66,6 +66,9 @@ $(TT)/guest/app_unsupported: $(TT_OBJ)/app_unsupported.o $(TT_GUEST)
 
 $(TT)/guest/app_limits: $(TT_OBJ)/app_limits.o $(TT_GUEST)
 	$(call tt_link,)
+
+$(TT)/guest/app_large.so: tests/translator/app_large.c
+	$(call tt_link,-shared -fPIC -nostdlib)
 
 $(TT)/guest/app_debug: $(TT_OBJ)/app_debug.o
 	$(call tt_link,-no-pie)

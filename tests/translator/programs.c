@@ -261,12 +261,17 @@ static uint64_t mapped_at(const char *map, const char *file)
 static void code_is_near_the_cache(void)
 {
 	char *argv[] = { "/bin/cat", "/proc/self/maps", NULL };
-	static const char *const file[] = { "bin/cat\n", "/libc.so.6\n", "/ld-linux" };
+	static const char *const file[] = {
+		"bin/cat\n", "/libc.so.6\n", "/ld-linux", "/app_large.so\n"
+	};
 	const uint64_t cache = 0x6a0040000000, reach = 1UL << 31;
+	char large[sizeof(tt.guests) + 16];
 	struct result t;
 
 	if (getenv("CODEWP_VM"))
 		SKIP("cat has a fixed address here");
+	snprintf(large, sizeof(large), "%s/app_large.so", tt.guests);
+	setenv("LD_PRELOAD", large, 1);
 	for (int near = 0; near < 2; near++) {
 		run(translated(argv, near ? NULL : "--without=near"), NULL, 60, &t);
 		if (t.status)

@@ -214,10 +214,13 @@ static void map_image(int fd, const char *path, struct image *im, bool is_interp
 		im->bias = (at ?: ((DYN_BASE + random_pages(28)) & ~(align - 1))) - low;
 	}
 	if (im->eh.e_type == ET_DYN && !im->interp) {
-		uint64_t at;
+		int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+		uint64_t at = mem_near(high - low + align, PAGE);
 
-		ret = mem_mmap(mem_near(high - low + align, PAGE), high - low + align, PROT_NONE,
-			       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		ret = at ? mem_mmap(at, high - low + align, PROT_NONE,
+				    flags | MAP_FIXED_NOREPLACE, -1, 0) : -EEXIST;
+		if (ret < 0)
+			ret = mem_mmap(0, high - low + align, PROT_NONE, flags, -1, 0);
 		if (ret < 0)
 			bad(126, "no room for %s: %s", path, strerror(-ret));
 		at = (ret + align - 1) & ~(align - 1);

@@ -229,6 +229,14 @@ static long reserve_around(uint64_t addr, uint64_t len, int flags)
 	return ret < 0 ? ret : (long)addr;
 }
 
+static long map_region(const struct region *r, uint64_t addr, uint64_t len, int flags, int fd,
+		       uint64_t off)
+{
+	if (r->mv)
+		return mem_map_view(r->mv, addr, len, r->voff, r->prot, flags);
+	return raw_syscall(SYS_mmap, addr, len, host_prot(r->prot), flags, fd, off);
+}
+
 /**
  * mem_mmap() - mmap of the guest
  * @addr: with MAP_FIXED the place, else a hint
@@ -247,6 +255,7 @@ long mem_mmap(uint64_t addr, uint64_t len, int prot, int flags, int fd, uint64_t
 	bool shared = type == MAP_SHARED || type == MAP_SHARED_VALIDATE;
 	struct region r = { .prot = prot & 7, .foff = anon ? 0 : off };
 	struct file_info fi = { 0 };
+	uint64_t near = 0;
 	long ret;
 	int err;
 
@@ -329,13 +338,15 @@ long mem_mmap(uint64_t addr, uint64_t len, int prot, int flags, int fd, uint64_t
 			ret = err;
 			goto out;
 		}
+	} else if (!addr && (anon || fi.regular)) {
+		near = mem_near_mmap(len, r.prot, flags, fd, off);
 	}
-	else if (!addr && (anon || fi.regular))
-		addr = mem_near_mmap(len, r.prot, flags, fd, off);
-	if (r.mv)
-		ret = mem_map_view(r.mv, addr, len, r.voff, r.prot, flags);
-	else
-		ret = raw_syscall(SYS_mmap, addr, len, host_prot(r.prot), flags, fd, off);
+	ret = -EEXIST;
+	/* As a hint it is not good enough for a kernel that wants huge pages (6.7). */
+	if (near)
+		ret = map_region(&r, near, len, flags | MAP_FIXED_NOREPLACE, fd, off);
+	if (ret < 0)
+		ret = map_region(&r, addr, len, flags, fd, off);
 	if (ret >= 0) {
 		r.start = ret;
 		r.end = ret + len;
