@@ -6,8 +6,8 @@
  *
  * Called by translate.c with rt_lock held, and by smc.c for steps.
  *
- * Layout: the body; its exit stubs; constants; for checked blocks the check,
- * which is the entry and jumps to the body.
+ * Layout: the body; constants; for checked blocks the check, which is the entry and
+ * jumps to the body. What chained jumps led to before are stubs elsewhere (cache.c).
  */
 #include <cpuid.h>
 #include <signal.h>
@@ -33,14 +33,20 @@ static bool have_rtm(void)
 	return known == 2;
 }
 
+/* 48: REX.W, and the bit for JUMP_REG. */
+#define JUMP_REX(bit) (0x48 | (JUMP_REG >= 8 ? (bit) : 0))
+
 /* ---- pieces ---------------------------------------------------------------- */
 
-/* %rax is free for it: an exit's way out, for the exit with this number. */
-static void emit_stub(struct block *b, unsigned int nr)
+/* The way out by this exit; cache.c knows the form. */
+static void emit_stub(struct emit *e, const struct tb_exit *x)
 {
-	emit_gs_store(&b->e, RAX, CPU_SCR(SCR_EXIT));
-	emit_lea_rip(&b->e, RAX, &b->tb->exit[nr]);
-	emit_jmp(&b->e, core_exit);
+	static const uint8_t movl[] = { 0x65, 0xc7, 0x04, 0x25 };	/* $imm32, %gs:d32 */
+
+	emit_bytes(e, movl, sizeof(movl));
+	emit_u32(e, CPU_EXIT_DESC);
+	emit_u32(e, (const char *)x - core_exit);
+	emit_jmp(e, core_exit);
 }
 
 /* There is room for TB_MAX_EXITS, more than any block has. */
@@ -72,12 +78,15 @@ static void emit_exit_jump(struct block *b, unsigned int opcode, uint64_t target
 static void emit_stub_of(struct block *b, struct tb_exit *x)
 {
 	uint8_t *jump = b->jump[x->nr];
+	struct emit stub;
 
+	if (b->e.full)
+		return;
+	stub = cache_stub();
 	x->jump = jump - b->start;
-	x->stub = b->e.p - b->start;
-	if (!b->e.full)
-		emit_rel32(jump, b->e.p);
-	emit_stub(b, x->nr);
+	x->stub = stub.p - b->start;
+	emit_rel32(jump, stub.p);
+	emit_stub(&stub, x);
 }
 
 /*
@@ -95,7 +104,7 @@ static struct tb_exit *emit_exit(struct block *b, enum tb_exit_kind kind, uint64
 {
 	struct tb_exit *x = new_exit(b, kind, pc);
 
-	emit_stub(b, x->nr);
+	emit_stub(&b->e, x);
 	return x;
 }
 
@@ -234,42 +243,40 @@ static void emit_load_by(struct emit *e, int reg, const struct insn *in, const u
 	emit_bytes(e, load, n);
 }
 
-/*
- * The target of an indirect branch to %r11, whose own value is in SCR_INDIRECT: the
- * register that compilers leave free at calls and returns, so that nobody waits until
- * it is back.
- */
+/* The target of an indirect branch to JUMP_REG, whose own value is in SCR_INDIRECT. */
 static void emit_target(struct block *b, const struct insn *in, struct insn_map *m)
 {
-	static const uint8_t load[] = { 0x4d, 0x8b, 0x1b };	/* mov (%r11), %r11 */
+	/* mov (JUMP_REG), JUMP_REG */
+	static const uint8_t load[] = { JUMP_REX(4) | JUMP_REX(1), 0x8b, (JUMP_REG & 7) * 9 };
 	struct emit *e = &b->e;
 	int reg;
 
-	emit_gs_store(e, R11, CPU_SCR(SCR_INDIRECT));
-	spilled(b, m, R11, SCR_INDIRECT);
+	emit_gs_store(e, JUMP_REG, CPU_SCR(SCR_INDIRECT));
+	spilled(b, m, JUMP_REG, SCR_INDIRECT);
 	if (in->mem < 0) {
 		reg = decode_gpr(in->op[0].reg.value);
-		emit_u8(e, 0x4c | reg >> 3);
+		emit_u8(e, JUMP_REX(4) | reg >> 3);
 		emit_u8(e, 0x8b);
-		emit_u8(e, 0xc0 | (R11 & 7) << 3 | (reg & 7));
+		emit_u8(e, 0xc0 | (JUMP_REG & 7) << 3 | (reg & 7));
 		return;
 	}
 	if (!is_riprel(in) && !(in->z.attributes & ZYDIS_ATTRIB_HAS_SEGMENT_GS)) {
-		emit_op_mem(e, 0x8b, R11, in,
+		emit_op_mem(e, 0x8b, JUMP_REG, in,
 			    in->z.attributes & ZYDIS_ATTRIB_HAS_SEGMENT_FS);
 		return;
 	}
-	emit_load_by(e, R11, in, load, sizeof(load));
+	emit_load_by(e, JUMP_REG, in, load, sizeof(load));
 }
 
 /*
- * %r11: target, its own value in SCR_INDIRECT. Through the jump cache to a check
+ * JUMP_REG: target, its own value in SCR_INDIRECT. Through the jump cache to a check
  * (emit_jc_entry()) that it is the right one: so each of the guest's indirect
  * jumps has a jump of its own, which the processor predicts.
  */
-static void jump_to_r11(struct block *b)
+static void jump_to_reg(struct block *b)
 {
-	static const uint8_t movzwl[] = { 0x41, 0x0f, 0xb7, 0xcb };	/* %r11w, %ecx */
+	/* movzwl JUMP_REG, %ecx */
+	static const uint8_t movzwl[] = { JUMP_REX(1), 0x0f, 0xb7, 0xc8 | (JUMP_REG & 7) };
 	static const uint8_t jmp[] = { 0x65, 0xff, 0x24, 0xcd };	/* *%gs:d32(,%rcx,8) */
 	struct emit *e = &b->e;
 
@@ -283,38 +290,81 @@ static void jump_to_r11(struct block *b)
 	emit_u32(e, CPU_JC_TABLE);
 }
 
+/*
+ * AMD's processors do "loop" in one cycle and wait longer for "jrcxz"; on Intel's "loop"
+ * is microcode.
+ */
+static bool loop_is_fast(void)
+{
+	static int known;
+	unsigned int a, b, c, d;
+
+	if (!known) {
+		known = 1;
+		if (__get_cpuid(0, &a, &b, &c, &d) &&
+		    (b == signature_AMD_ebx || b == 0x6f677948 /* "Hygo" */))
+			known = 2;
+	}
+	return known == 2;
+}
+
+/* To miss, at most 100 bytes before, unless %rcx is loop_is_fast(). */
+static void emit_if_not(struct emit *e, const uint8_t *miss)
+{
+	if (loop_is_fast()) {
+		emit_u8(e, 0xe2);		/* loop */
+	} else {
+		emit_u8(e, 0xe3);		/* jrcxz over the jump */
+		emit_u8(e, 2);
+		emit_u8(e, 0xeb);
+	}
+	emit_u8(e, miss - (e->p + 1));
+}
+
 #define JC_ENTRY_MAX 64
 
 /*
  * Where the jump cache leads to: is it pc that is wanted, and no stop either?
- * Else the dispatcher. %r11, %rcx as in jump_to_r11(); no flag changes.
+ * Else the dispatcher. JUMP_REG, %rcx as in jump_to_reg(); no flag changes. Returns the
+ * entry.
+ *
+ * One sum tells both: cpu->stop is 0, or 1, which the difference of the two cannot make
+ * good: their low halves are the same, or the jump cache would not have led here. Of the
+ * code that is near the cache, what stands behind it in memory is a part of the sum, too,
+ * so that what is to be added here has 32 bits (core_near()).
  */
-static void emit_jc_entry(struct emit *e, uint64_t pc)
+static uint8_t *emit_jc_entry(struct emit *e, uint64_t pc)
 {
-	static const uint8_t lea_imm[] = { 0x49, 0x8d, 0x8b };	/* d32(%r11), %rcx */
-	static const uint8_t lea_sum[] = { 0x4a, 0x8d, 0x0c, 0x19 };	/* (%rcx,%r11), %rcx */
-	static const uint8_t to_next[] = { 0xe3, 0x05 };	/* jrcxz over the jump */
-	static const uint8_t load[] = { 0x65, 0x8b, 0x0c, 0x25 };	/* %gs:d32, %ecx */
-	uint8_t *miss;
+	static const uint8_t load32[] = { 0x65, 0x8b, 0x0c, 0x25 };	/* %gs:d32, %ecx */
+	/* d32(%rcx,JUMP_REG), %rcx */
+	static const uint8_t lea_sum[] = { JUMP_REX(2), 0x8d, 0x8c, (JUMP_REG & 7) << 3 | 1 };
+	uint8_t *miss = e->p, *entry;
+	uint64_t low = loop_is_fast() - pc, near = core_near() + low;
 
-	if (fits32(-pc)) {
-		emit_bytes(e, lea_imm, sizeof(lea_imm));
-		emit_u32(e, -pc);
-	} else {
-		emit_mov_imm(e, RCX, -pc);
-		emit_bytes(e, lea_sum, sizeof(lea_sum));
-	}
-	emit_bytes(e, to_next, sizeof(to_next));
-	miss = e->p;
 	emit_jmp(e, core_jump_miss);
-	emit_bytes(e, load, sizeof(load));
-	emit_u32(e, CPU_STOP_FLAG);
-	emit_u8(e, 0xe3);
-	emit_u8(e, 2);
-	emit_u8(e, 0xeb);
-	emit_u8(e, miss - (e->p + 1));
+	entry = e->p;
+	if (fits32(near)) {
+		emit_gs_load(e, RCX, CPU_STOP_FLAG);
+		low = near;
+	} else if (fits32(low)) {
+		emit_bytes(e, load32, sizeof(load32));
+		emit_u32(e, CPU_STOP_FLAG);
+	} else {
+		emit_bytes(e, load32, sizeof(load32));
+		emit_u32(e, CPU_STOP_FLAG);
+		emit_u8(e, 0xe3);
+		emit_u8(e, 2);
+		emit_u8(e, 0xeb);
+		emit_u8(e, miss - (e->p + 1));
+		emit_mov_imm(e, RCX, low);
+		low = 0;
+	}
+	emit_bytes(e, lea_sum, sizeof(lea_sum));
+	emit_u32(e, low);
+	emit_if_not(e, miss);
 	emit_gs_load(e, RCX, CPU_SCR(SCR_LOOKUP_RCX));
-	emit_gs_load(e, R11, CPU_SCR(SCR_INDIRECT));
+	emit_gs_load(e, JUMP_REG, CPU_SCR(SCR_INDIRECT));
+	return entry;
 }
 
 /* Pairs with the acquire in codemap_jc_insert(). */
@@ -326,7 +376,7 @@ static void set_jc_entry(struct tb *tb, uint8_t *entry)
 void block_jc_entry(struct tb *tb)
 {
 	struct emit e;
-	uint8_t *start;
+	uint8_t *start, *entry;
 
 	if (tb->cm.jc_entry)
 		return;
@@ -334,12 +384,12 @@ void block_jc_entry(struct tb *tb)
 	start = e.p;
 	if (e.full)
 		return;
-	emit_jc_entry(&e, tb->cm.pc);
+	entry = emit_jc_entry(&e, tb->cm.pc);
 	emit_jmp(&e, tb->cm.entry);
 	if (e.full)
 		return;
 	cache_commit(start, &e, CACHE_ENTRY, tb);
-	set_jc_entry(tb, start);
+	set_jc_entry(tb, entry);
 }
 
 static void insn_ret(struct block *b, const struct insn *in, struct insn_map *m)
@@ -347,15 +397,15 @@ static void insn_ret(struct block *b, const struct insn *in, struct insn_map *m)
 	static const uint8_t lea[] = { 0x48, 0x8d, 0xa4, 0x24 };	/* lea d32(%rsp), %rsp */
 	struct emit *e = &b->e;
 
-	emit_gs_store(e, R11, CPU_SCR(SCR_INDIRECT));
-	spilled(b, m, R11, SCR_INDIRECT);
-	emit_u8(e, 0x41);			/* pop %r11 */
-	emit_u8(e, 0x5b);
+	emit_gs_store(e, JUMP_REG, CPU_SCR(SCR_INDIRECT));
+	spilled(b, m, JUMP_REG, SCR_INDIRECT);
+	emit_u8(e, JUMP_REX(1));		/* pop JUMP_REG */
+	emit_u8(e, 0x58 | (JUMP_REG & 7));
 	if (in->ret_pop) {
 		emit_bytes(e, lea, sizeof(lea));
 		emit_u32(e, in->ret_pop);
 	}
-	jump_to_r11(b);
+	jump_to_reg(b);
 }
 
 static void insn_loop(struct block *b, const struct insn *in)
@@ -699,11 +749,11 @@ void block_insn(struct block *b, const struct insn *in)
 	case INSN_CALL_IND:
 		emit_target(b, in, m);
 		emit_push(b, next);
-		jump_to_r11(b);
+		jump_to_reg(b);
 		break;
 	case INSN_JMP_IND:
 		emit_target(b, in, m);
-		jump_to_r11(b);
+		jump_to_reg(b);
 		break;
 	case INSN_RET:
 		insn_ret(b, in, m);
@@ -769,13 +819,11 @@ static void finish_check(struct block *b, const uint8_t *src, size_t n)
 	emit_rel32(to_calm, e->p);
 	emit_gs_load(e, RCX, CPU_SCR(SCR_ADDR2));
 	emit_gs_load(e, RAX, CPU_SCR(SCR_ADDR));
-	emit_stub(b, calm->nr);
+	emit_stub(e, calm);
 }
 
 bool block_begin(struct block *b, uint64_t pc, uint32_t flags, bool indirect, size_t room)
 {
-	uint8_t *start;
-
 	memset(b, 0, offsetof(struct block, const_at));
 	b->consts = 0;
 	b->unseen = 0;
@@ -788,11 +836,9 @@ bool block_begin(struct block *b, uint64_t pc, uint32_t flags, bool indirect, si
 	b->e = cache_begin(room);
 	if (b->e.full)
 		return false;
-	start = b->e.p;
-	if (indirect) {
-		emit_jc_entry(&b->e, pc);
-		b->jc_entry = start;
-	}
+	b->first = b->e.p;
+	if (indirect)
+		b->jc_entry = emit_jc_entry(&b->e, pc);
 	b->start = b->e.p;
 	return true;
 }
@@ -820,7 +866,7 @@ bool block_finish(struct block *b, const uint8_t *src, size_t n, uint64_t next)
 	if (b->jc_entry && !(tb->flags & TB_CHECKED)) {
 		struct emit entry = { b->start, b->e.end, false };
 
-		cache_commit(b->jc_entry, &entry, CACHE_ENTRY, tb);
+		cache_commit(b->first, &entry, CACHE_ENTRY, tb);
 		set_jc_entry(tb, b->jc_entry);
 	}
 	cache_commit(b->start, &b->e, CACHE_TB, tb);

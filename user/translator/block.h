@@ -10,7 +10,8 @@
 struct block {
 	struct emit e;
 	struct tb *tb;
-	uint8_t *start;
+	uint8_t *first;		/* of all that is emitted */
+	uint8_t *start;		/* body */
 	uint8_t *jc_entry;	/* the check before it, or NULL */
 	uint64_t pc;		/* of the block */
 	unsigned int n;		/* instructions */

@@ -2,8 +2,9 @@
 /*
  * The code cache: one fixed reservation of three parts, host code, the data that
  * belongs to it, and a table of who owns which piece of code. All three grow
- * upwards only; nothing is freed until the cache is full, then everything is
- * at once. So a dead TB's memory is good until then, and a trap can look at the
+ * upwards only. Exit stubs, which most often run once, grow downwards from the end of
+ * the code, so that what runs stands close together. Nothing is freed until the cache
+ * is full, then everything is at once. So a dead TB's memory is good until then, and a trap can look at the
  * TB that it interrupted whatever has happened to it.
  *
  * Freed by epochs: a flush makes every TB unreachable, raises the epoch, and
@@ -31,7 +32,11 @@
 #define DEAD_PART	8
 #define MAP_PART	2
 
-static uint8_t *code_start, *code_next, *code_end;
+/* movl $exit - core_exit, %gs:d32; jmp core_exit (block.c) */
+#define STUB_BYTES	17
+#define STUB_EXIT	8
+
+static uint8_t *code_start, *code_next, *stub_next, *code_end;
 static uint8_t *meta_start, *meta_next, *meta_end;
 /* Offsets from code_start; the lowest bits of owner, which is aligned, are its kind. */
 #define KIND_MASK 3U
@@ -82,6 +87,7 @@ int cache_init(size_t bytes, void *base)
 	code_start = p;
 	code_next = p;
 	code_end = p + code;
+	stub_next = code_end;
 	meta_start = code_end;
 	meta_next = meta_start;
 	meta_end = meta_start + meta;
@@ -91,9 +97,9 @@ int cache_init(size_t bytes, void *base)
 
 struct emit cache_begin(size_t need)
 {
-	struct emit e = { code_next, code_end, false };
+	struct emit e = { code_next, stub_next - TB_MAX_EXITS * STUB_BYTES, false };
 
-	if (flushing || (size_t)(code_end - code_next) < need || nr_ranges == max_ranges) {
+	if (flushing || e.end - e.p < (ptrdiff_t)need || nr_ranges == max_ranges) {
 		e.end = e.p;
 		e.full = true;
 	}
@@ -109,8 +115,16 @@ void cache_commit(const uint8_t *start, struct emit *e, enum cache_kind kind, vo
 	/* Pairs with the acquire in cache_find(). */
 	__atomic_store_n(&nr_ranges, nr_ranges + 1, __ATOMIC_RELEASE);
 	code_next = (uint8_t *)(((uintptr_t)e->p + 15) & ~15UL);
-	if (code_next > code_end)
-		code_next = code_end;
+	if (code_next > stub_next)
+		code_next = stub_next;
+}
+
+struct emit cache_stub(void)
+{
+	uint8_t *p = stub_next - STUB_BYTES;
+
+	__atomic_store_n(&stub_next, p, __ATOMIC_RELAXED);
+	return (struct emit){ p, p + STUB_BYTES, false };
 }
 
 void *cache_meta_begin(size_t most)
@@ -138,12 +152,25 @@ void *cache_meta(size_t size)
 
 size_t cache_used(void)
 {
-	return code_next - code_start + (meta_next - meta_start) + nr_ranges * sizeof(*ranges);
+	return code_next - code_start + (code_end - stub_next) + (meta_next - meta_start) +
+	       nr_ranges * sizeof(*ranges);
 }
 
 static void *range_owner(const struct range *r)
 {
 	return code_start + (r->owner & ~KIND_MASK);
+}
+
+/* Only for who is in the stub: it is whole then. */
+static void find_stub(uint64_t host_pc, struct cache_range *r)
+{
+	uint64_t nr = ((uint64_t)code_end - 1 - host_pc) / STUB_BYTES;
+	int32_t exit;
+
+	r->start = code_end - (nr + 1) * STUB_BYTES;
+	memcpy(&exit, r->start + STUB_EXIT, sizeof(exit));
+	r->kind = CACHE_STUB;
+	r->owner = exit_tb((const struct tb_exit *)(core_exit + exit));
 }
 
 bool cache_find(uint64_t host_pc, struct cache_range *r)
@@ -153,6 +180,10 @@ bool cache_find(uint64_t host_pc, struct cache_range *r)
 
 	if (off >= (size_t)(code_end - code_start))
 		return false;
+	if (host_pc >= (uint64_t)__atomic_load_n(&stub_next, __ATOMIC_RELAXED)) {
+		find_stub(host_pc, r);
+		return true;
+	}
 	/* The last one that does not begin behind it; nothing runs between two. */
 	while (lo < hi) {
 		size_t mid = lo + (hi - lo) / 2;
@@ -173,7 +204,7 @@ bool cache_find(uint64_t host_pc, struct cache_range *r)
 /* Outside of rt_lock, too. */
 void cache_died(const struct tb *tb)
 {
-	size_t n = tb->host_bytes + (tb_src(tb) + tb->guest_bytes - (const uint8_t *)tb) +
+	size_t n = tb->host_bytes + tb->cm.jumps * STUB_BYTES + (tb_src(tb) + tb->guest_bytes - (const uint8_t *)tb) +
 		   sizeof(struct range);
 
 	__atomic_fetch_add(&dead_bytes, n, __ATOMIC_RELAXED);
@@ -197,7 +228,7 @@ bool cache_room(void)
 {
 	return !flushing && !mostly_dead() &&
 	       codemap_bytes(the_map) <= (size_t)(code_end - code_start) / MAP_PART &&
-	       code_end - code_next >= RESERVE + TB_MAX_HOST &&
+	       stub_next - code_next >= RESERVE + TB_MAX_HOST &&
 	       meta_end - meta_next >= RESERVE + TB_MAX_HOST &&
 	       max_ranges - nr_ranges >= 1024;
 }
@@ -285,6 +316,7 @@ void cache_reset(void)
 	dead_bytes = 0;
 	nr_ranges = 0;
 	code_next = code_start;
+	stub_next = code_end;
 	meta_next = meta_start;
 	hot_reset();
 	stylized_reset();

@@ -11,7 +11,7 @@
 #include "emit.h"
 #include "translator.h"
 
-/* Emitted code jumps here (enter.S): %rax is the exit, guest's %rax in SCR_EXIT. */
+/* Emitted code jumps here (enter.S): from here to the exit it is cpu->exit_desc. */
 extern const char core_exit[];
 
 /* ---- translation blocks ---------------------------------------------------- */
@@ -33,17 +33,15 @@ struct tb_exit {
 	uint64_t pc;
 	uint8_t kind;		/* enum tb_exit_kind */
 	uint8_t nr;		/* its place in tb->exit[]; JUMP, CHECK: and in tb->cm.jump[] */
-	uint8_t sig;		/* FAULT; si_addr is pc with SIGILL, and else 0 */
+	union {
+		uint8_t sig;	/* FAULT; si_addr is pc with SIGILL, and else 0 */
+		uint16_t jump;	/* JUMP, CHECK: from tb->code to the offset that chains */
+	};
 	union {
 		int32_t code;	/* FAULT: si_code; UNSUPPORTED: exit_why(); CALM: runs
 				 * that are left until then
 				 */
-		/* JUMP, CHECK: from tb->code on, the offset that chains, and where it
-		 * leads without
-		 */
-		struct {
-			uint16_t jump, stub;
-		};
+		uint32_t stub;	/* JUMP, CHECK: from tb->code to where it leads without */
 	};
 };
 
@@ -203,6 +201,7 @@ enum cache_kind {
 	CACHE_TB,
 	CACHE_ENTRY,		/* the check before a TB that indirect jumps come to */
 	CACHE_REPLAY,
+	CACHE_STUB,		/* a jump of a TB that is not chained leads here */
 };
 
 struct cache_range {
@@ -212,10 +211,21 @@ struct cache_range {
 };
 
 int cache_init(size_t bytes, void *base);
+/* Code within 2 GiB of this multiple of 4 GiB is near the cache. */
+static inline uint64_t core_near(void)
+{
+	return ((uint64_t)core_exit + 0x80000000) & ~0xffffffffUL;
+}
+
 /* An emitter over at least `need` bytes of cache, or one that is full. */
 struct emit cache_begin(size_t need);
 /* Take what was emitted since start, as owner's. */
 void cache_commit(const uint8_t *start, struct emit *e, enum cache_kind kind, void *owner);
+/*
+ * An emitter for one stub, away from the code that runs: cache_begin() leaves room for
+ * TB_MAX_EXITS of them.
+ */
+struct emit cache_stub(void);
 void *cache_meta(size_t size);		/* zeroed, 8 byte aligned; NULL: full */
 /* The same in two steps: what is there, not zeroed, and how much of it is taken. */
 void *cache_meta_begin(size_t most);
@@ -264,7 +274,7 @@ void core_heavy(struct cpu *cpu);
 
 /* Addresses that emitted code jumps to; not functions to call. core_exit is above. */
 extern const char core_range[];		/* here and behind: code that can be kicked */
-extern const char core_lookup_step[];	/* %r11: target, guest's %r11 in SCR_INDIRECT */
+extern const char core_lookup_step[];	/* target in JUMP_REG, its own in SCR_INDIRECT */
 extern char core_jump_miss[];		/* the same, guest's %rcx in SCR_LOOKUP_RCX */
 extern const void *const core_empty_jc[];	/* 1 << JC_BITS times core_jump_miss */
 extern const char core_resume[];	/* guest state live, to cpu->resume_pc */

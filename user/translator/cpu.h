@@ -34,13 +34,13 @@
 #define CPU_ALIAS	(CPU_SCRATCH + 64)
 #define CPU_REPLAY_NEXT	(CPU_ALIAS + 8)
 #define CPU_STOP_FLAG	(CPU_ALIAS + 16)
-#define CPU_IN_CACHE	(CPU_ALIAS + 20)
 
 #define CPU_XSAVE	(CPU_ALIAS + 24)
 #define CPU_XSAVE_MASK	(CPU_ALIAS + 32)
 #define CPU_AREA	(CPU_ALIAS + 40)
 #define CPU_TARGET	(CPU_ALIAS + 48)
 #define CPU_EXIT_DESC	(CPU_ALIAS + 56)
+#define CPU_IN_CACHE	(CPU_ALIAS + 60)
 #define CPU_RESUME_PC	(CPU_ALIAS + 64)
 #define CPU_REPLAY_PAGE	(CPU_ALIAS + 72)
 #define CPU_HEAVY	(CPU_ALIAS + 80)
@@ -64,11 +64,21 @@
 #define AREA_KICKS	72
 
 /*
- * Who uses which spill slot. INDIRECT holds the guest's %r11 while the target
- * of an indirect jump is in %r11 (and %rax for what is at work with it), LOOKUP_RCX its %rcx from the jump to the end of
- * the check at its target;
+ * The register for the target of an indirect jump. Its own value goes through memory
+ * and back, which takes the processor seven cycles or so; where nobody writes the register
+ * from one return to the next, all of these make one chain, and that is what short functions
+ * take then. Compilers let %r11 and %r10 alone; %rax is what comes back from a call, and
+ * is waited for.
+ */
+#define JUMP_REG	2
+#define JUMP_REG_NAME	%rdx
+
+/*
+ * Who uses which spill slot. INDIRECT holds the guest's JUMP_REG while the target
+ * of an indirect jump is in it (and %rax for what is at work with it), LOOKUP_RCX its
+ * %rcx from the jump to the end of the check at its target;
  * ADDR and ADDR2 hold the registers that a rewritten operand's address takes;
- * REPLAY the same in a replay stub; EXIT the guest's %rax in an exit stub.
+ * REPLAY the same in a replay stub.
  */
 #define SCR_INDIRECT	0
 #define SCR_LOOKUP_RCX	1
@@ -76,7 +86,6 @@
 #define SCR_ADDR	4
 #define SCR_ADDR2	5
 #define SCR_REPLAY	6
-#define SCR_EXIT	7
 #define CPU_SCR(n)	(CPU_SCRATCH + (n) * 8)
 
 /* What core_enter() and core_dispatch() say besides a host address. */

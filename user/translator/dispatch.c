@@ -46,6 +46,7 @@ CHECK_OFFSET(scratch, CPU_SCRATCH);
 CHECK_OFFSET(alias, CPU_ALIAS);
 CHECK_OFFSET(replay_next, CPU_REPLAY_NEXT);
 CHECK_OFFSET(stop, CPU_STOP_FLAG);
+CHECK_OFFSET(near, CPU_STOP_FLAG + 4);
 CHECK_OFFSET(in_cache, CPU_IN_CACHE);
 CHECK_OFFSET(xsave, CPU_XSAVE);
 CHECK_OFFSET(target, CPU_TARGET);
@@ -623,7 +624,7 @@ void core_cut(struct cpu *cpu, uint64_t host_pc)
 	if (!cpu->in_cache)
 		return;
 	cut_begin(cpu);
-	if (cache_find(host_pc, &r) && r.kind == CACHE_TB &&
+	if (cache_find(host_pc, &r) && (r.kind == CACHE_TB || r.kind == CACHE_STUB) &&
 	    !(((struct tb *)r.owner)->flags & TB_STEP))
 		codemap_unchain(the_map, &((struct tb *)r.owner)->cm);
 	else
@@ -730,6 +731,7 @@ static int jc_init(struct cpu *cpu)
 	size_t bytes = sizeof(((struct cpu_room *)cpu)->jc);
 	off_t offset = core_opts.image_fd > 0 ? empty_jc_offset() : -1;
 
+	cpu->near = -(core_near() >> 32);
 	if (offset < 0)
 		memcpy(e, core_empty_jc, bytes);
 	else if (mmap(e, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE,

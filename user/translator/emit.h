@@ -15,7 +15,7 @@
 #include "cpu.h"
 #include "decode.h"
 
-enum { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R11 = 11 };
+enum { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI };
 
 struct emit {
 	uint8_t *p, *end;	/* no room is left once it is full */

@@ -42,20 +42,20 @@
 1:
 .endm
 
-/*
- * %rax: exit, the guest's %rax in SCR_EXIT.
- */
+/* The exit in CPU_EXIT_DESC. */
 	.globl	core_exit
 core_exit:
-	movq	%rax, %gs:CPU_EXIT_DESC
-	movq	%gs:CPU_SCR(SCR_EXIT), %rax
 	movq	%rax, %gs:CPU_RAX
 save_and_dispatch:
 	SAVE_GUEST
 	movq	%gs:CPU_SELF, %rdi
 	movl	$0, CPU_IN_CACHE(%rdi)
-	movq	CPU_EXIT_DESC(%rdi), %rsi
-	call	core_dispatch
+	movslq	CPU_EXIT_DESC(%rdi), %rsi
+	testq	%rsi, %rsi
+	jz	1f
+	leaq	core_exit(%rip), %rax
+	addq	%rax, %rsi
+1:	call	core_dispatch
 	movq	%gs:CPU_SELF, %rdi
 	cmpq	$2, %rax
 	ja	enter_guest
@@ -75,7 +75,7 @@ leave:
 	ret
 
 /*
- * An indirect jump whose target is in %r11, the guest's %r11 in SCR_INDIRECT, and
+ * An indirect jump whose target is in JUMP_REG, its own value in SCR_INDIRECT, and
  * that did not find it: through an empty entry of the jump cache, or told off by
  * the code at another block's entry, or because it is to leave the cache. The
  * guest's %rcx is in SCR_LOOKUP_RCX. From a step it always comes here, with %rcx.
@@ -85,10 +85,10 @@ core_lookup_step:
 	movq	%rcx, %gs:CPU_SCR(SCR_LOOKUP_RCX)
 	.globl	core_jump_miss
 core_jump_miss:
-	movq	%r11, %gs:CPU_RIP
+	movq	JUMP_REG_NAME, %gs:CPU_RIP
 	movq	%gs:CPU_SCR(SCR_LOOKUP_RCX), %rcx
-	movq	%gs:CPU_SCR(SCR_INDIRECT), %r11
-	movq	$0, %gs:CPU_EXIT_DESC
+	movq	%gs:CPU_SCR(SCR_INDIRECT), JUMP_REG_NAME
+	movl	$0, %gs:CPU_EXIT_DESC
 	movq	%rax, %gs:CPU_RAX
 	jmp	save_and_dispatch
 
@@ -99,8 +99,7 @@ core_jump_miss:
 	.globl	core_resume
 core_resume:
 	movq	%rax, %gs:CPU_RAX
-	leaq	core_resume_exit(%rip), %rax
-	movq	%rax, %gs:CPU_EXIT_DESC
+	movl	$core_resume_exit - core_exit, %gs:CPU_EXIT_DESC
 	jmp	save_and_dispatch
 
 /* From a signal handler: guest state is live, pc in resume_pc, cpu->exit set. */

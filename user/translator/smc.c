@@ -558,7 +558,7 @@ bool core_guest_state(struct cpu *cpu, struct codewp_regs *regs)
 	struct tb *tb;
 
 	/* Between two of the guest's instructions nothing faults. */
-	if (!cache_find(regs->rip, &r) || r.kind == CACHE_ENTRY)
+	if (!cache_find(regs->rip, &r) || r.kind == CACHE_ENTRY || r.kind == CACHE_STUB)
 		return false;
 	if (r.kind == CACHE_TB) {
 		tb = r.owner;

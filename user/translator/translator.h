@@ -71,12 +71,13 @@ struct cpu {
 	uint64_t alias;			/* replay: address on the alias */
 	uint64_t replay_next;		/* replay: where to go on */
 	volatile uint32_t stop;		/* set by anyone: leave the cache at the next cut */
-	uint32_t in_cache;		/* 1 while guest code runs */
+	uint32_t near;			/* behind stop, so that it is one sum (core_near()) */
 	void *xsave;			/* vector state while in C, 64 byte aligned */
 	uint64_t xsave_mask;
 	struct codewp_area *area;	/* kmod: the upcall's page; else an empty one */
 	uint64_t target;		/* enter.S: host address it is about to go to */
-	const struct tb_exit *exit_desc;/* enter.S: the exit that was taken, NULL: indirect */
+	int32_t exit_desc;		/* enter.S: from core_exit to the exit; 0: indirect */
+	uint32_t in_cache;		/* 1 while guest code runs */
 	uint64_t resume_pc;		/* core_resume: guest address to go on at */
 	uint64_t replay_page;		/* code-map page of the store in flight, or none */
 	uint32_t heavy;			/* vector state and %fs are the runtime's */
