@@ -39,6 +39,11 @@ bool mem_code_quick(uint64_t gva, struct mem_code *mc)
 	return mc->class == MEM_TEXT;
 }
 
+bool mem_data_fixed(uint64_t gva, struct mem_code *mc)
+{
+	return false;
+}
+
 uint32_t mem_page_gen(void *unused, uint64_t page)
 {
 	return __atomic_load_n(&fake_gen, __ATOMIC_ACQUIRE);

@@ -452,6 +452,76 @@ CASE(sendfile_into_code)
 }
 
 /* munmap of the middle of a code mapping, the rest works on. */
+/*
+ * Code that calls and jumps through a pointer in memory that is read-only, as a GOT is,
+ * which each way there is makes another one.
+ */
+CASE(read_only_pointer)
+{
+	int fd = temp_file(2 * PAGE), other = temp_file(PAGE);
+	int mem = open("/proc/self/mem", O_RDWR | O_CLOEXEC);
+	uint8_t code[3 * 64] = { 0xff, 0x15 }, *p, *at;
+	uint64_t f[2];
+
+	CHECK(mem >= 0);
+	memcpy(code + 2, &(int32_t){ PAGE + 16 - 6 }, 4);	/* call *pointer; ret */
+	code[6] = 0xc3;
+	code[16] = 0xff;					/* jmp *pointer */
+	code[17] = 0x25;
+	memcpy(code + 18, &(int32_t){ PAGE + 16 - 22 }, 4);
+	put_ret_imm(code + 64, 10);
+	put_ret_imm(code + 128, 11);
+	CHECK_EQ(pwrite(fd, code, sizeof(code), 0), sizeof(code));
+	p = mmap(NULL, 2 * PAGE, PROT_READ | PROT_EXEC, MAP_PRIVATE, fd, 0);
+	CHECK(p != MAP_FAILED);
+	at = p + PAGE + 16;
+	for (int i = 0; i < 2; i++)
+		f[i] = (uint64_t)p + 64 + 64 * i;
+	for (unsigned int i = 0; i < 120; i++) {
+		uint64_t want = f[i / 6 & 1];
+
+		switch (i % 6) {
+		case 0:
+			CHECK(mmap(p + PAGE, PAGE, PROT_READ | PROT_WRITE,
+				     MAP_PRIVATE | MAP_FIXED, fd, PAGE) == p + PAGE);
+			memcpy(at, &want, 8);
+			CHECK(!mprotect(p + PAGE, PAGE, PROT_READ));
+			break;
+		case 1:
+			want ^= f[0] ^ f[1];
+			CHECK_EQ(pwrite(mem, &want, 8, (uint64_t)at), 8);
+			break;
+		case 2:
+			CHECK(!mprotect(p + PAGE, PAGE, PROT_READ | PROT_WRITE));
+			memcpy(at, &want, 8);
+			break;
+		case 3:
+			CHECK(!mprotect(p + PAGE, PAGE, PROT_READ));
+			CHECK_EQ(run1(p, 0), want == f[1] ? 11 : 10);
+			CHECK(!mprotect(p + PAGE, PAGE, PROT_READ | PROT_WRITE));
+			want ^= f[0] ^ f[1];
+			memcpy(at, &want, 8);
+			CHECK(!mprotect(p + PAGE, PAGE, PROT_READ));
+			break;
+		case 4:		/* nobody has written the page: the file shows through */
+			CHECK_EQ(pwrite(other, &want, 8, 16), 8);
+			CHECK(mmap(p + PAGE, PAGE, PROT_READ, MAP_PRIVATE | MAP_FIXED,
+				     other, 0) == p + PAGE);
+			break;
+		case 5:
+			want ^= f[0] ^ f[1];
+			CHECK_EQ(pwrite(other, &want, 8, 16), 8);
+			break;
+		}
+		CHECK_EQ(run1(p, 0), want == f[1] ? 11 : 10);
+		CHECK_EQ(run1(p + 16, 0), want == f[1] ? 11 : 10);
+	}
+	munmap(p, 2 * PAGE);
+	close(fd);
+	close(other);
+	close(mem);
+}
+
 CASE(munmap_middle)
 {
 	for (enum place w = PLACE_ANON; w <= PLACE_FILE; w++) {

@@ -242,6 +242,19 @@ bool mem_code_quick(uint64_t pc, struct mem_code *mc)
 	return true;
 }
 
+bool mem_data_fixed(uint64_t gva, struct mem_code *mc)
+{
+	struct region *r = map_at(gva);
+
+	if (!r || r->kind != R_FILE || r->checked || (r->prot & (PROT_READ | PROT_WRITE)) != PROT_READ)
+		return false;
+	r->code = true;
+	mc->class = MEM_TEXT;
+	mc->page = gva >> 12;
+	mc->gen = mem_page_gen(NULL, mc->page);
+	return true;
+}
+
 /* Called in the upcall. */
 uint32_t mem_page_gen(void *unused, uint64_t page)
 {

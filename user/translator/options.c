@@ -50,7 +50,8 @@ static const char usage[] =
 "                        restless (code that is hit often checks itself),\n"
 "                        versions (and is kept, to be there when it comes back),\n"
 "                        near (programs and libraries beside the code cache),\n"
-"                        superblocks (that go on behind conditional jumps)\n"
+"                        superblocks (that go on behind conditional jumps),\n"
+"                        fixed (calls through pointers that are read-only)\n"
 "  --hot-after=N         a store is hot after N traps without a hit (default: 8)\n"
 "  --stylized-after=N    so is an immediate after N patches (default: 4)\n"
 "  --restless-after=N    and a page after N hits of its code (default: 4)\n"
@@ -101,6 +102,7 @@ static const struct {
 	{ "versions", offsetof(struct core_opts, no_versions) },
 	{ "near", offsetof(struct core_opts, no_near) },
 	{ "superblocks", offsetof(struct core_opts, no_superblocks) },
+	{ "fixed", offsetof(struct core_opts, no_fixed) },
 };
 
 #define NR_OPTIMISATIONS (sizeof(optimisations) / sizeof(optimisations[0]))

@@ -89,6 +89,37 @@ static uint32_t flags_of(enum mem_class class)
 	}
 }
 
+/*
+ * A jump or call through a pointer that only a system call can change, as those are that
+ * the dynamic linker has made read-only (RELRO): it is a direct one, and the pointer a
+ * part of what the block was made of. False: it is not; in is as it was.
+ */
+static bool fixed_jump(const struct block *b, struct insn *in, struct mem_code *mc,
+		       uint32_t *gen)
+{
+	ZydisRegister base;
+	uint64_t to;
+
+	if ((in->kind != INSN_JMP_IND && in->kind != INSN_CALL_IND) || core_opts.no_fixed ||
+	    in->mem < 0 || in->addr32 || b->tb->flags)
+		return false;
+	base = in->op[in->mem].mem.base;
+	if (base != ZYDIS_REGISTER_RIP ||
+	    in->z.attributes & (ZYDIS_ATTRIB_HAS_SEGMENT_FS | ZYDIS_ATTRIB_HAS_SEGMENT_GS))
+		return false;
+	if ((in->target & 4095) > 4096 - sizeof(to) || in->target >> 12 == b->pc >> 12 ||
+	    !mem_data_fixed(in->target, mc))
+		return false;
+	note_code_page(in->target);
+	*gen = smc_gen_begin(mc->page, mc->gen);
+	if (guest_read(&to, in->target, sizeof(to)))
+		return false;
+	in->kind = in->kind == INSN_JMP_IND ? INSN_JMP : INSN_CALL;
+	in->writes = false;
+	in->target = to;
+	return true;
+}
+
 static struct tb *try_translate(struct cpu *cpu, uint64_t pc, struct insn *step,
 				unsigned int version, int *err)
 {
@@ -98,6 +129,7 @@ static struct tb *try_translate(struct cpu *cpu, uint64_t pc, struct insn *step,
 	size_t max = core_opts.max_insns;
 	struct codemap_tb *got;
 	uint32_t gen[2], flags;
+	uint64_t pointer = 0;
 	struct block b;
 	struct insn in;
 	struct tb *tb;
@@ -184,6 +216,12 @@ static struct tb *try_translate(struct cpu *cpu, uint64_t pc, struct insn *step,
 			in.sig_code = ILL_ILLOPN;
 			in.sig_after = false;
 		}
+		if (!two) {
+			uint64_t at = in.target;
+
+			if (fixed_jump(&b, &in, &mc[1], &gen[1]))
+				pointer = at;
+		}
 		block_insn(&b, &in);
 		off += in.len;
 		/* What it wrote may be the next instruction, and nothing traps. */
@@ -215,6 +253,11 @@ static struct tb *try_translate(struct cpu *cpu, uint64_t pc, struct insn *step,
 		tb->cm.page[1] = mc[1].page;
 		tb->cm.first[1] = 0;
 		tb->cm.last[1] = off - in_page - 1;
+		tb->cm.gen[1] = gen[1];
+	} else if (pointer) {
+		tb->cm.page[1] = mc[1].page;
+		tb->cm.first[1] = pointer & 4095;
+		tb->cm.last[1] = (pointer & 4095) + 7;
 		tb->cm.gen[1] = gen[1];
 	}
 

@@ -206,6 +206,7 @@ struct core_opts {
 	bool no_versions;	/* code that changes back is translated again */
 	bool no_near;		/* programs and libraries go where they go natively */
 	bool no_superblocks;	/* every jump ends a block */
+	bool no_fixed;		/* a pointer that cannot change is loaded each time */
 	int image_fd;		/* of this program's file, to map from; 0: none */
 	void *cache_base;	/* where the cache shall be: within 2 GiB of the
 				 * runtime's text; NULL: the core looks for room
@@ -329,6 +330,11 @@ int mem_code_page(uint64_t pc, struct mem_code *mc);
  * the guest's %fs and vector state.
  */
 bool mem_code_quick(uint64_t pc, struct mem_code *mc);
+/*
+ * Data that a block depends on as on its source: true if only system calls can change
+ * it, and it is TEXT from now on. Usable as mem_code_quick() is.
+ */
+bool mem_data_fixed(uint64_t gva, struct mem_code *mc);
 uint32_t mem_page_gen(void *unused, uint64_t page);	/* codemap_ops.page_gen */
 
 /*
