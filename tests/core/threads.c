@@ -342,7 +342,9 @@ static uint32_t published;
 
 /*
  * Waits in a chained loop for new code. What it runs is never older than what was
- * published before it began, and never half of it.
+ * published before it began, and no instruction is older than the one before it:
+ * whoever is between the two leaves the dead block there (smc_retire()), and goes on
+ * with the new one.
  */
 static void *follow(void *arg)
 {
@@ -356,7 +358,7 @@ static void *follow(void *arg)
 
 		t->cpu->regs.r[RCX] = seen;
 		ASSERT_EQ((int)run(t->cpu, code), (int)CPU_FAULT);
-		ASSERT_EQ(t->cpu->regs.r[RAX], t->cpu->regs.r[RDX]);
+		ASSERT_GE(t->cpu->regs.r[RDX], t->cpu->regs.r[RAX]);
 		ASSERT_GT(t->cpu->regs.r[RAX], (uint64_t)seen);
 		ASSERT_GE(t->cpu->regs.r[RAX], (uint64_t)least);
 		seen = t->cpu->regs.r[RAX];
