@@ -205,6 +205,8 @@ static bool for_each_open(bool exec, void (*fn)(const struct stat *stb))
 	fd_open_begin();
 	dir = raw_syscall(SYS_openat, AT_FDCWD, (long)"/proc/self/fd",
 			  O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0, 0, 0);
+	if (dir >= 0)
+		dir = fd_guard(dir);
 	fd_open_end();
 	if (dir < 0)
 		return false;
@@ -213,7 +215,7 @@ static bool for_each_open(bool exec, void (*fn)(const struct stat *stb))
 			const char *name = buf + at + 19;
 			int fd = atoi(name);
 
-			if (*name != '.' && fd != dir && !fd_is_guarded(fd) &&
+			if (*name != '.' && !fd_is_guarded(fd) &&
 			    !(exec && fcntl(fd, F_GETFD) & FD_CLOEXEC) && !fstat(fd, &stb))
 				fn(&stb);
 			at += *(uint16_t *)(buf + at + 16);

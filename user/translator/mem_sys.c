@@ -404,6 +404,8 @@ static long protect_part(struct region *r, uint64_t start, uint64_t end, int pro
 	if (prot & PROT_WRITE && prot & PROT_EXEC && mem_promote_eager(end - start) &&
 	    mem_may_promote(r) && !mem_promote(start, end))
 		r = map_at(start);
+	if (!mem_is_view(r) && guest & ~r->prot & PROT_WRITE)
+		mem_forget_code(start, end);	/* another thread may write it at once */
 	if (mem_is_view(r))
 		ret = codewp_protect(the_ctx, (void *)start, end - start, host_prot(guest));
 	else
