@@ -234,10 +234,13 @@ void codemap_unlock_page(struct codemap *map, uint64_t page, uint64_t page2);
  * detach. e has 1 << bits entries, which say miss all; it is the caller's. The key
  * is the pc alone: a cache holds TBs of one value of flags. codemap_jc_insert() is
  * the owner's; it leaves out a TB that is dead or has no jc_entry.
+ * codemap_jc_widen(): all caches have 1 << bits entries from now on, which all say
+ * miss; while no TB is in the map and nobody inserts any.
  */
 int codemap_jc_attach(struct codemap *map, struct codemap_jc *jc, void **e,
 		      unsigned int bits, void *miss);
 void codemap_jc_detach(struct codemap *map, struct codemap_jc *jc);
+void codemap_jc_widen(struct codemap *map, unsigned int bits);
 void codemap_jc_insert(struct codemap_jc *jc, const struct codemap_tb *tb);
 
 static inline bool codemap_tb_dead(const struct codemap_tb *tb)

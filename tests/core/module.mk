@@ -5,7 +5,7 @@
 
 CORE_TEST := $(addprefix $(BUILD)/host-tests/core/,scan state threads)
 CORE_OBJS := $(patsubst %,$(BUILD)/obj/user/translator/%.o,block cache check \
-		decode dispatch emit emulate enter hot lock restless scan smc string stylized translate)
+		decode dispatch emit emulate enter hot jump_cache lock restless scan smc string stylized translate)
 TESTS_HOST += $(CORE_TEST)
 
 $(BUILD)/obj/tests/core/%.o: CFLAGS += -Iuser/translator -fno-stack-protector \

@@ -326,6 +326,91 @@ TEST(cut_while_blocks_die)
 	cut_storm(4, chained, sizeof(chained), 6);
 }
 
+/* ---- many targets ------------------------------------------------------------- */
+
+#define TARGETS		4
+#define TARGETS_APART	65536	/* in a small jump cache they have one entry */
+#define TARGET_LAPS	60000
+
+/* Each goes to the next by an indirect jump, the last to the first, %ecx times. */
+static void write_targets(void)
+{
+	/* dec %ecx; jz to the ud2; lea d32(%rip), %rax; jmp *%rax; ud2 */
+	static const uint8_t first[] = { 0xff, 0xc9, 0x74, 0x09, 0x48, 0x8d, 0x05, 0, 0, 0, 0,
+					 0xff, 0xe0, 0x0f, 0x0b };
+
+	for (unsigned int i = 0; i < TARGETS; i++) {
+		unsigned int skip = i ? 4 : 0;		/* only the first one counts */
+		int32_t to = i + 1 < TARGETS ? TARGETS_APART : -(int)i * TARGETS_APART;
+		uint8_t *p = code + i * TARGETS_APART;
+
+		memcpy(p, first + skip, sizeof(first) - skip);
+		to -= 11 - skip;
+		memcpy(p + 7 - skip, &to, 4);
+	}
+}
+
+static uint64_t misses_of(struct cpu *cpu)
+{
+	uint64_t before = cpu->stats.jc_misses;
+
+	cpu->regs.r[RCX] = TARGET_LAPS;
+	ASSERT_EQ((int)run(cpu, code), (int)CPU_FAULT);
+	ASSERT_EQ((uint32_t)cpu->regs.r[RCX], 0U);
+	return cpu->stats.jc_misses - before;
+}
+
+static void *jump_around(void *arg)
+{
+	struct thread *t = arg;
+
+	alt_stack();
+	attach(t->cpu);
+	misses_of(t->cpu);
+	while (!__atomic_load_n(&core_jc_wide, __ATOMIC_ACQUIRE))
+		misses_of(t->cpu);
+	/* Another's flush may have come between. */
+	misses_of(t->cpu);
+	ASSERT_LT(misses_of(t->cpu), (uint64_t)100);
+	detach(t->cpu);
+	return NULL;
+}
+
+static void jump_cache_grows(unsigned int n)
+{
+	prepare(MEM_TEXT, &(struct core_opts){ 0 });
+	if (!core_jc_may_grow)
+		SKIP("this processor has no fast pext");
+	write_targets();
+	start(n, jump_around);
+	join(n);
+}
+
+TEST(jump_cache_grows_for_one)
+{
+	jump_cache_grows(1);
+}
+
+TEST(jump_cache_grows_for_four)
+{
+	jump_cache_grows(4);
+}
+
+TEST(jump_cache_stays_small)
+{
+	struct thread *t = &threads[0];
+
+	prepare(MEM_TEXT, &(struct core_opts){ .no_wide = true });
+	write_targets();
+	t->cpu = &cpus[0].cpu;
+	alt_stack();
+	attach(t->cpu);
+	ASSERT_GT(misses_of(t->cpu), (uint64_t)TARGET_LAPS);
+	ASSERT_GT(misses_of(t->cpu), (uint64_t)TARGET_LAPS);
+	ASSERT(!core_jc_wide);
+	detach(t->cpu);
+}
+
 /* ---- changed code ---------------------------------------------------------------- */
 
 #define CHANGES 300

@@ -401,6 +401,29 @@ CASE(indirect_megamorphic)
 	CHECK_EQ(sum, (uint64_t)n * (n - 1));
 }
 
+/* Targets that push each other out of a jump cache, often enough for it to grow. */
+CASE(targets_64k_apart)
+{
+	const size_t n = 4, apart = 65536;
+	uint8_t *p = mmap(NULL, n * apart, PROT_READ | PROT_WRITE | PROT_EXEC,
+			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	uint64_t sum = 0, expected = 0;
+
+	CHECK(p != MAP_FAILED);
+	for (size_t i = 0; i < n; i++)
+		put_ret_imm(p + apart * i, i);
+	for (unsigned int round = 0; round < 40000; round++) {
+		if (round % 1000 == 999)
+			put_ret_imm(p + apart * (round / 1000 % n), round);
+		for (size_t i = 0; i < n; i++)
+			sum += run1(p + apart * i, 0);
+		for (size_t i = 0; i < n; i++)
+			expected += *(uint32_t *)(p + apart * i + 1);
+	}
+	CHECK_EQ(sum, expected);
+	munmap(p, n * apart);
+}
+
 static __attribute__((noinline)) uint64_t recurse(uint64_t n)
 {
 	volatile uint64_t keep = n;

@@ -43,6 +43,14 @@ void codemap_jc_detach(struct codemap *map, struct codemap_jc *jc)
 	jc->e = NULL;
 }
 
+void codemap_jc_widen(struct codemap *map, unsigned int bits)
+{
+	cm_lock(&map->caches_lock, CM_CACHES, 0);
+	for (struct codemap_jc *jc = map->caches; jc; jc = jc->next)
+		jc->mask = (1ULL << bits) - 1;
+	cm_unlock(&map->caches_lock);
+}
+
 void codemap_jc_insert(struct codemap_jc *jc, const struct codemap_tb *tb)
 {
 	void *entry = __atomic_load_n(&tb->jc_entry, __ATOMIC_ACQUIRE);

@@ -277,6 +277,8 @@ static void jump_to_reg(struct block *b)
 {
 	/* movzwl JUMP_REG, %ecx */
 	static const uint8_t movzwl[] = { JUMP_REX(1), 0x0f, 0xb7, 0xc8 | (JUMP_REG & 7) };
+	/* pext mask(%rip), JUMP_REG, %ecx: the low bits, and no flag changes */
+	static const uint8_t pext[] = { 0xc4, 0xe2, (~JUMP_REG & 15) << 3 | 2, 0xf5, 0x0d };
 	static const uint8_t jmp[] = { 0x65, 0xff, 0x24, 0xcd };	/* *%gs:d32(,%rcx,8) */
 	struct emit *e = &b->e;
 
@@ -285,7 +287,14 @@ static void jump_to_reg(struct block *b)
 		return;
 	}
 	emit_gs_store(e, RCX, CPU_SCR(SCR_LOOKUP_RCX));
-	emit_bytes(e, movzwl, sizeof(movzwl));
+	if (core_jc_wide) {
+		emit_bytes(e, pext, sizeof(pext));
+		emit_u32(e, 0);
+		if (!e->full)
+			emit_rel32(e->p - 4, &core_jc_wide_mask);
+	} else {
+		emit_bytes(e, movzwl, sizeof(movzwl));
+	}
 	emit_bytes(e, jmp, sizeof(jmp));
 	emit_u32(e, CPU_JC_TABLE);
 }

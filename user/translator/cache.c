@@ -308,6 +308,7 @@ void cache_flush(struct cpu *cpu)
 	codemap_trim(the_map);
 	st.flushes++;
 	cache_reset();
+	jump_cache_flushed();
 }
 
 void cache_reset(void)

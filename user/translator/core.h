@@ -263,6 +263,17 @@ size_t site_bytes(const struct site *s);
 size_t count_dead(struct codemap_tb *dead, uint64_t page, unsigned int first,
 		  unsigned int last, uint64_t writer_ip);
 
+/* ---- jump_cache.c ---------------------------------------------------------------- */
+
+extern bool core_jc_wide;		/* of JC_WIDE_BITS; changes only while no code exists */
+extern const uint32_t core_jc_wide_mask;
+extern bool core_jc_may_grow;		/* it is worth it, and has not happened yet */
+void jump_cache_init(void);
+int jump_cache_attach(struct cpu *cpu);
+bool jump_cache_crowded(const struct cpu *cpu, uint64_t pc);
+void jump_cache_grow(struct cpu *cpu);
+void jump_cache_flushed(void);
+
 /* ---- enter.S ----------------------------------------------------------------- */
 
 /* Run from cpu->regs at this host address until LEAVE_*. Runtime state is live. */

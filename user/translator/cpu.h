@@ -50,10 +50,12 @@
 
 /*
  * The jump cache lies behind struct cpu (struct cpu_room), so that %gs leads to it,
- * too. It has one entry for each value of a program counter's low half.
+ * too. It has one entry for each value of a program counter's low JC_BITS; once a large
+ * program has grown it, of its low JC_WIDE_BITS.
  */
 #define CPU_JC_TABLE	8192
 #define JC_BITS		16
+#define JC_WIDE_BITS	18
 
 /* struct codewp_area */
 #define AREA_BUSY	0

@@ -59,7 +59,6 @@ CHECK_OFFSET(xsave_mask, CPU_XSAVE_MASK);
 CHECK_OFFSET(area, CPU_AREA);
 CHECK_OFFSET(replay_page, CPU_REPLAY_PAGE);
 CHECK_OFFSET(kicks_seen, CPU_KICKS_SEEN);
-_Static_assert(offsetof(struct cpu_room, jc) == CPU_JC_TABLE, "cpu.h and translator.h differ");
 _Static_assert(offsetof(struct codewp_area, busy) == AREA_BUSY &&
 	       offsetof(struct codewp_area, ip) == AREA_IP &&
 	       offsetof(struct codewp_area, sp) == AREA_SP &&
@@ -339,8 +338,11 @@ uint64_t core_dispatch(struct cpu *cpu, const struct tb_exit *exit)
 	if (!exit && !tb->cm.jc_entry)
 		return LEAVE_MISS;	/* to make it */
 	/* From a check or an indirect jump: the next one finds it. */
-	if (!from && tb->cm.jc_entry)
+	if (!from && tb->cm.jc_entry) {
+		if (!exit && jump_cache_crowded(cpu, pc))
+			return LEAVE_MISS;
 		codemap_jc_insert(&cpu->jc, &tb->cm);
+	}
 	chain(from, slot, tb);
 	return (uint64_t)tb->cm.entry;
 }
@@ -354,8 +356,10 @@ uint64_t core_dispatch(struct cpu *cpu, const struct tb_exit *exit)
  */
 static struct tb *find_or_make(struct cpu *cpu)
 {
-	struct tb *from = cpu->last_tb, *tb;
+	struct tb *from, *tb;
 
+	jump_cache_grow(cpu);
+	from = cpu->last_tb;
 	/* Whoever comes from a jump has looked already, and has an edge to make. */
 	if (!from) {
 		cache_enter(cpu);
@@ -656,6 +660,7 @@ int core_init(const struct core_opts *opts)
 
 	core_opts = *opts;
 	decode_init();
+	jump_cache_init();
 	err = cache_init(opts->cache_bytes ? opts->cache_bytes : 128UL << 20,
 			 opts->cache_base);
 	if (err)
@@ -709,42 +714,12 @@ int core_cpu_init(struct cpu *cpu)
 	return 0;
 }
 
-/*
- * Where core_empty_jc is in the program's file. Its pages are the same for every
- * thread until it writes to them.
- */
-static off_t empty_jc_offset(void)
-{
-	const Elf64_Phdr *ph = (const void *)getauxval(AT_PHDR);
-	uint64_t at = (uint64_t)core_empty_jc;
-
-	for (size_t n = getauxval(AT_PHNUM); n; n--, ph++)
-		if (ph->p_type == PT_LOAD && at - ph->p_vaddr < ph->p_filesz)
-			return at - ph->p_vaddr + ph->p_offset;
-	return -1;
-}
-
-/* An empty jump cache, where %gs leads to. */
-static int jc_init(struct cpu *cpu)
-{
-	void **e = ((struct cpu_room *)cpu)->jc;
-	size_t bytes = sizeof(((struct cpu_room *)cpu)->jc);
-	off_t offset = core_opts.image_fd > 0 ? empty_jc_offset() : -1;
-
-	cpu->near = -(core_near() >> 32);
-	if (offset < 0)
-		memcpy(e, core_empty_jc, bytes);
-	else if (mmap(e, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE,
-		      core_opts.image_fd, offset) == MAP_FAILED)
-		return -errno;
-	return codemap_jc_attach(the_map, &cpu->jc, e, JC_BITS, core_jump_miss);
-}
-
 int core_thread_init(struct cpu *cpu)
 {
 	int err = cpu->xsave ? 0 : xsave_init(cpu);
 
-	return err ?: jc_init(cpu) ?: smc_thread_init(cpu);
+	cpu->near = -(core_near() >> 32);
+	return err ?: jump_cache_attach(cpu) ?: smc_thread_init(cpu);
 }
 
 void core_thread_exit(struct cpu *cpu)
@@ -798,7 +773,7 @@ void core_fork_child(struct cpu *cpu, bool alone)
 		cache_reset();
 		err = core_new_map();
 		if (!err)
-			err = jc_init(cpu);
+			err = jump_cache_attach(cpu);
 	}
 	if (!err)
 		err = smc_thread_init(cpu);

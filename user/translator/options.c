@@ -51,7 +51,8 @@ static const char usage[] =
 "                        versions (and is kept, to be there when it comes back),\n"
 "                        near (programs and libraries beside the code cache),\n"
 "                        superblocks (that go on behind conditional jumps),\n"
-"                        fixed (calls through pointers that are read-only)\n"
+"                        fixed (calls through pointers that are read-only),\n"
+"                        wide (a larger jump cache for large programs)\n"
 "  --hot-after=N         a store is hot after N traps without a hit (default: 8)\n"
 "  --stylized-after=N    so is an immediate after N patches (default: 4)\n"
 "  --restless-after=N    and a page after N hits of its code (default: 4)\n"
@@ -103,6 +104,7 @@ static const struct {
 	{ "near", offsetof(struct core_opts, no_near) },
 	{ "superblocks", offsetof(struct core_opts, no_superblocks) },
 	{ "fixed", offsetof(struct core_opts, no_fixed) },
+	{ "wide", offsetof(struct core_opts, no_wide) },
 };
 
 #define NR_OPTIMISATIONS (sizeof(optimisations) / sizeof(optimisations[0]))

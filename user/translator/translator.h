@@ -152,7 +152,7 @@ struct cpu {
 /* A thread's memory as enter.S and emitted code expect it. */
 struct cpu_room {
 	struct cpu cpu;
-	_Alignas(CPU_JC_TABLE) void *jc[1 << JC_BITS];	/* core_thread_init() maps it */
+	_Alignas(CPU_JC_TABLE) void *jc[1 << JC_WIDE_BITS];	/* core_thread_init() maps it */
 };
 
 extern struct cpu *all_cpus;
@@ -207,6 +207,7 @@ struct core_opts {
 	bool no_near;		/* programs and libraries go where they go natively */
 	bool no_superblocks;	/* every jump ends a block */
 	bool no_fixed;		/* a pointer that cannot change is loaded each time */
+	bool no_wide;		/* the jump cache stays small */
 	int image_fd;		/* of this program's file, to map from; 0: none */
 	void *cache_base;	/* where the cache shall be: within 2 GiB of the
 				 * runtime's text; NULL: the core looks for room
