@@ -299,28 +299,10 @@ static void jump_to_reg(struct block *b)
 	emit_u32(e, CPU_JC_TABLE);
 }
 
-/*
- * AMD's processors do "loop" in one cycle and wait longer for "jrcxz"; on Intel's "loop"
- * is microcode.
- */
-static bool loop_is_fast(void)
-{
-	static int known;
-	unsigned int a, b, c, d;
-
-	if (!known) {
-		known = 1;
-		if (__get_cpuid(0, &a, &b, &c, &d) &&
-		    (b == signature_AMD_ebx || b == 0x6f677948 /* "Hygo" */))
-			known = 2;
-	}
-	return known == 2;
-}
-
-/* To miss, at most 100 bytes before, unless %rcx is loop_is_fast(). */
+/* To miss, at most 100 bytes before, unless %rcx is 0, or 1 with core_loop. */
 static void emit_if_not(struct emit *e, const uint8_t *miss)
 {
-	if (loop_is_fast()) {
+	if (core_loop) {
 		emit_u8(e, 0xe2);		/* loop */
 	} else {
 		emit_u8(e, 0xe3);		/* jrcxz over the jump */
@@ -330,7 +312,87 @@ static void emit_if_not(struct emit *e, const uint8_t *miss)
 	emit_u8(e, miss - (e->p + 1));
 }
 
-#define JC_ENTRY_MAX 64
+#define JC_ENTRY_MAX 96
+
+/* d32(%rcx,JUMP_REG), to %rcx or to JUMP_REG */
+static void emit_target_sum(struct emit *e, int reg, uint32_t disp)
+{
+	const uint8_t lea[] = { JUMP_REX(2) | reg >> 3 << 2, 0x8d, 0x84 | (reg & 7) << 3,
+				(JUMP_REG & 7) << 3 | 1 };
+
+	emit_bytes(e, lea, sizeof(lea));
+	emit_u32(e, disp);
+}
+
+static void emit_load_stop(struct emit *e)
+{
+	static const uint8_t load32[] = { 0x65, 0x8b, 0x0c, 0x25 };	/* %gs:d32, %ecx */
+
+	emit_bytes(e, load32, sizeof(load32));
+	emit_u32(e, CPU_STOP_FLAG);
+}
+
+/*
+ * The sum is 0 if all is well, or 1 where "loop" tells. Jumps that are not taken cost
+ * less than those that are, so the others' "jrcxz" is for a sum that is not 0.
+ */
+static void emit_check_by_jump(struct emit *e, uint64_t pc, const uint8_t *miss)
+{
+	uint64_t low = core_loop - pc, near = core_near() + low;
+
+	if (fits32(near)) {
+		emit_gs_load(e, RCX, CPU_STOP_FLAG);
+		low = near;
+	} else if (fits32(low)) {
+		emit_load_stop(e);
+	} else {
+		emit_load_stop(e);
+		emit_u8(e, 0xe3);
+		emit_u8(e, 2);
+		emit_u8(e, 0xeb);
+		emit_u8(e, miss - (e->p + 1));
+		emit_mov_imm(e, RCX, low);
+		low = 0;
+	}
+	emit_target_sum(e, RCX, low);
+	emit_if_not(e, miss);
+}
+
+/*
+ * The sum, to JUMP_REG, is -1 if all is well: only then has the mask of this "pdep" a
+ * 64th bit, for the last one of core_sign_bit to go to. What is left is 0 if there is
+ * none, for a "jrcxz" that is not taken, which is 2 cycles in 6 for a call and its return
+ * (Intel, Golden Cove).
+ */
+static void emit_check_by_pdep(struct emit *e, uint64_t pc, const uint8_t *miss)
+{
+	/* pdep JUMP_REG, %rcx, %rcx */
+	static const uint8_t pdep[] = { 0xc4, JUMP_REG >= 8 ? 0xc2 : 0xe2, 0xf3, 0xf5,
+					0xc8 | (JUMP_REG & 7) };
+	uint64_t low = -1 - pc, near = core_near() + low;
+
+	if (fits32(near)) {
+		emit_gs_load(e, RCX, CPU_STOP_FLAG);
+		emit_target_sum(e, JUMP_REG, near);
+	} else if (fits32(low)) {
+		emit_load_stop(e);
+		emit_target_sum(e, JUMP_REG, low);
+	} else {
+		emit_load_stop(e);
+		emit_target_sum(e, JUMP_REG, 0);
+		emit_mov_imm(e, RCX, low);
+		emit_target_sum(e, JUMP_REG, 0);
+	}
+	emit_u8(e, 0x48);			/* mov core_sign_bit(%rip), %rcx */
+	emit_u8(e, 0x8b);
+	emit_u8(e, 0x0d);
+	emit_u32(e, 0);
+	if (!e->full)
+		emit_rel32(e->p - 4, &core_sign_bit);
+	emit_bytes(e, pdep, sizeof(pdep));
+	emit_u8(e, 0xe3);
+	emit_u8(e, miss - (e->p + 1));
+}
 
 /*
  * Where the jump cache leads to: is it pc that is wanted, and no stop either?
@@ -344,33 +406,18 @@ static void emit_if_not(struct emit *e, const uint8_t *miss)
  */
 static uint8_t *emit_jc_entry(struct emit *e, uint64_t pc)
 {
-	static const uint8_t load32[] = { 0x65, 0x8b, 0x0c, 0x25 };	/* %gs:d32, %ecx */
-	/* d32(%rcx,JUMP_REG), %rcx */
-	static const uint8_t lea_sum[] = { JUMP_REX(2), 0x8d, 0x8c, (JUMP_REG & 7) << 3 | 1 };
 	uint8_t *miss = e->p, *entry;
-	uint64_t low = loop_is_fast() - pc, near = core_near() + low;
 
-	emit_jmp(e, core_jump_miss);
-	entry = e->p;
-	if (fits32(near)) {
-		emit_gs_load(e, RCX, CPU_STOP_FLAG);
-		low = near;
-	} else if (fits32(low)) {
-		emit_bytes(e, load32, sizeof(load32));
-		emit_u32(e, CPU_STOP_FLAG);
+	if (core_pdep) {
+		emit_mov_imm(e, RCX, pc);
+		emit_jmp(e, core_jump_miss_sum);
+		entry = e->p;
+		emit_check_by_pdep(e, pc, miss);
 	} else {
-		emit_bytes(e, load32, sizeof(load32));
-		emit_u32(e, CPU_STOP_FLAG);
-		emit_u8(e, 0xe3);
-		emit_u8(e, 2);
-		emit_u8(e, 0xeb);
-		emit_u8(e, miss - (e->p + 1));
-		emit_mov_imm(e, RCX, low);
-		low = 0;
+		emit_jmp(e, core_jump_miss);
+		entry = e->p;
+		emit_check_by_jump(e, pc, miss);
 	}
-	emit_bytes(e, lea_sum, sizeof(lea_sum));
-	emit_u32(e, low);
-	emit_if_not(e, miss);
 	emit_gs_load(e, RCX, CPU_SCR(SCR_LOOKUP_RCX));
 	emit_gs_load(e, JUMP_REG, CPU_SCR(SCR_INDIRECT));
 	return entry;

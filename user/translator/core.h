@@ -267,6 +267,8 @@ size_t count_dead(struct codemap_tb *dead, uint64_t page, unsigned int first,
 
 extern bool core_jc_wide;		/* of JC_WIDE_BITS; changes only while no code exists */
 extern const uint32_t core_jc_wide_mask;
+extern bool core_loop, core_pdep;	/* what the check at a target is made of */
+extern const uint64_t core_sign_bit;
 extern bool core_jc_may_grow;		/* it is worth it, and has not happened yet */
 void jump_cache_init(void);
 int jump_cache_attach(struct cpu *cpu);
@@ -287,6 +289,7 @@ void core_heavy(struct cpu *cpu);
 extern const char core_range[];		/* here and behind: code that can be kicked */
 extern const char core_lookup_step[];	/* target in JUMP_REG, its own in SCR_INDIRECT */
 extern char core_jump_miss[];		/* the same, guest's %rcx in SCR_LOOKUP_RCX */
+extern const char core_jump_miss_sum[];	/* from emit_check_by_pdep(), %rcx: its pc */
 extern const void *const core_empty_jc[];	/* 1 << JC_BITS times core_jump_miss */
 extern const char core_resume[];	/* guest state live, to cpu->resume_pc */
 extern const char core_signal_leave[];	/* guest state live, pc in resume_pc */

@@ -74,6 +74,7 @@
  */
 #define JUMP_REG	2
 #define JUMP_REG_NAME	%rdx
+#define JUMP_REG_WORD	%dx
 
 /*
  * Who uses which spill slot. INDIRECT holds the guest's JUMP_REG while the target

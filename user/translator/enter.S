@@ -75,6 +75,20 @@ leave:
 	ret
 
 /*
+ * The same from a check that has %rcx, its pc, and in JUMP_REG the target - pc + stop - 1:
+ * the low half says what stop was, since those of the pc and of the target are the same.
+ */
+	.globl	core_jump_miss_sum
+core_jump_miss_sum:
+	movq	%rcx, %gs:CPU_RIP
+	movswq	JUMP_REG_WORD, %rcx		/* stop - 1 */
+	notq	%rcx
+	leaq	1(%rcx, JUMP_REG_NAME), JUMP_REG_NAME
+	movq	%gs:CPU_RIP, %rcx
+	leaq	(%rcx, JUMP_REG_NAME), JUMP_REG_NAME
+	jmp	core_jump_miss
+
+/*
  * An indirect jump whose target is in JUMP_REG, its own value in SCR_INDIRECT, and
  * that did not find it: through an empty entry of the jump cache, or told off by
  * the code at another block's entry, or because it is to leave the cache. The

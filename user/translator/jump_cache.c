@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 /*
- * The memory and the size of the threads' jump caches. All are of one size, which
+ * The memory and the size of the threads' jump caches, and which instructions suit them. All are of one size, which
  * emitted code has in it; so they grow once, when no code is left, and only if TBs
  * have pushed each other out very often.
  *
@@ -27,32 +27,42 @@
 _Static_assert(offsetof(struct cpu_room, jc) == CPU_JC_TABLE, "cpu.h and translator.h differ");
 
 const uint32_t core_jc_wide_mask = (1 << JC_WIDE_BITS) - 1;
-bool core_jc_wide;
+const uint64_t core_sign_bit = 1UL << 63;
+bool core_jc_wide, core_loop, core_pdep;
 
 bool core_jc_may_grow;
 static bool growing;
 static uint32_t evictions;	/* an estimate: threads do not wait for each other */
 
-/* AMD's processors before Zen 3 do it bit by bit. */
-static bool pext_is_fast(void)
+static bool is_amd(void)
 {
-	unsigned int a, b, c, d, family;
+	unsigned int a, b, c, d;
+
+	__cpuid(0, a, b, c, d);
+	return b == signature_AMD_ebx || b == 0x6f677948 /* "Hygo" */;
+}
+
+/* "pext" and "pdep": AMD's processors before Zen 3 do them bit by bit. */
+static bool bmi2_is_fast(void)
+{
+	unsigned int a, b, c, d;
 
 	if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(b & bit_BMI2))
 		return false;
-	__cpuid(0, a, b, c, d);
-	if (b == signature_INTEL_ebx)
-		return true;
 	__cpuid(1, a, b, c, d);
-	family = (a >> 8 & 15) + (a >> 20 & 255);
-	return family >= 0x19;
+	return !is_amd() || (a >> 8 & 15) + (a >> 20 & 255) >= 0x19;
 }
 
 void jump_cache_init(void)
 {
+	bool bmi2 = bmi2_is_fast();
+
 	core_jc_wide = false;
 	evictions = 0;
-	core_jc_may_grow = !core_opts.no_wide && pext_is_fast();
+	core_jc_may_grow = bmi2 && !core_opts.no_wide;
+	/* One cycle on AMD's, and microcode on Intel's. */
+	core_loop = is_amd();
+	core_pdep = bmi2 && !core_loop && !core_opts.no_pdep;
 }
 
 /*

@@ -52,6 +52,7 @@ static const char usage[] =
 "                        near (programs and libraries beside the code cache),\n"
 "                        superblocks (that go on behind conditional jumps),\n"
 "                        fixed (calls through pointers that are read-only),\n"
+"                        pdep (a cheap check behind indirect jumps, on Intel's),\n"
 "                        wide (a larger jump cache for large programs)\n"
 "  --hot-after=N         a store is hot after N traps without a hit (default: 8)\n"
 "  --stylized-after=N    so is an immediate after N patches (default: 4)\n"
@@ -104,6 +105,7 @@ static const struct {
 	{ "near", offsetof(struct core_opts, no_near) },
 	{ "superblocks", offsetof(struct core_opts, no_superblocks) },
 	{ "fixed", offsetof(struct core_opts, no_fixed) },
+	{ "pdep", offsetof(struct core_opts, no_pdep) },
 	{ "wide", offsetof(struct core_opts, no_wide) },
 };
 

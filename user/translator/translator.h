@@ -207,6 +207,7 @@ struct core_opts {
 	bool no_near;		/* programs and libraries go where they go natively */
 	bool no_superblocks;	/* every jump ends a block */
 	bool no_fixed;		/* a pointer that cannot change is loaded each time */
+	bool no_pdep;		/* the check at an indirect jump's target is a taken jump */
 	bool no_wide;		/* the jump cache stays small */
 	int image_fd;		/* of this program's file, to map from; 0: none */
 	void *cache_base;	/* where the cache shall be: within 2 GiB of the
