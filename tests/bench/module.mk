@@ -5,7 +5,7 @@ BENCH_KVER ?= $(notdir $(patsubst %/build,%,$(lastword $(shell \
 		ls -dv /lib/modules/6.1.*-amd64/build 2>/dev/null))))
 
 BENCHES += $(BENCH_DIR)/trap $(BENCH_DIR)/million $(BENCH_DIR)/smc $(BENCH_DIR)/floor.ko \
-	   $(BENCH_DIR)/kvm $(BENCH_DIR)/pagetrack.ko
+	   $(BENCH_DIR)/kvm $(BENCH_DIR)/pagetrack.ko $(BENCH_DIR)/returns
 
 $(BENCH_DIR)/trap: $(BUILD)/obj/tests/bench/trap.o $(BUILD)/obj/tests/bench/trap_asm.o \
 		$(BUILD)/obj/tests/bench/bench.o
@@ -14,6 +14,12 @@ $(BENCH_DIR)/trap $(BENCH_DIR)/million:
 	$(call msg,LD,$@)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) -o $@ $^
+
+# No PIE, as code near the cache has addresses of 32 bits.
+$(BENCH_DIR)/returns: $(BUILD)/obj/tests/bench/returns.o $(BUILD)/obj/tests/bench/returns_asm.o
+	$(call msg,LD,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) -no-pie -o $@ $^
 
 # For tests/bench/where: its addresses are known beforehand, and nobody else's.
 $(BENCH_DIR)/trap-static: $(BUILD)/obj/tests/bench/trap.o \
