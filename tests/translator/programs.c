@@ -534,7 +534,8 @@ static void libraries_leave_nothing_behind(void)
 	run(translated(argv, "--stats"), NULL, 120, &t);
 	if (t.timeout || t.status)
 		TEST_FAIL("status %d, '%.200s' '%.200s'", t.status, t.out, t.err);
-	if (stat_value(t.err, "invalidated") < 160000)
+	/* Each time the cache is emptied, it takes those of the library that is there. */
+	if (stat_value(t.err, "invalidated") < 160000 - 16 * stat_value(t.err, "flushes"))
 		TEST_FAIL("%lld blocks were dropped", stat_value(t.err, "invalidated"));
 	if (stat_value(t.err, "tbs_live") < 100 || stat_value(t.err, "tbs_live") > 5000)
 		TEST_FAIL("%lld blocks are left", stat_value(t.err, "tbs_live"));

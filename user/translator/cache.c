@@ -4,8 +4,8 @@
  * belongs to it, and a table of who owns which piece of code. All three grow
  * upwards only. Exit stubs, which most often run once, grow downwards from the end of
  * the code, so that what runs stands close together. Nothing is freed until the cache
- * is full, then everything is at once. So a dead TB's memory is good until then, and a trap can look at the
- * TB that it interrupted whatever has happened to it.
+ * is full, then everything is at once. So a dead TB's memory is good until then, and a
+ * trap can look at the TB that it interrupted whatever has happened to it.
  *
  * Freed by epochs: a flush makes every TB unreachable, raises the epoch, and
  * starts again at the bottom only when every thread is out of the cache or has
@@ -31,6 +31,9 @@
 /* It is emptied early when more than this part of its size is dead, or descriptors. */
 #define DEAD_PART	8
 #define MAP_PART	2
+
+/* As processors fetch: 32 gains 2 to 5 % over 16 on Intel's, nothing on AMD's. */
+#define CODE_ALIGN	32UL
 
 /* movl $exit - core_exit, %gs:d32; jmp core_exit (block.c) */
 #define STUB_BYTES	17
@@ -114,8 +117,7 @@ void cache_commit(const uint8_t *start, struct emit *e, enum cache_kind kind, vo
 	r->owner = ((uint8_t *)owner - code_start) | kind;
 	/* Pairs with the acquire in cache_find(). */
 	__atomic_store_n(&nr_ranges, nr_ranges + 1, __ATOMIC_RELEASE);
-	/* As processors fetch: 2 to 5 % more than 16 on Intel's, nothing on AMD's. */
-	code_next = (uint8_t *)(((uintptr_t)e->p + 31) & ~31UL);
+	code_next = (uint8_t *)(((uintptr_t)e->p + CODE_ALIGN - 1) & -CODE_ALIGN);
 	if (code_next > stub_next)
 		code_next = stub_next;
 }
@@ -202,11 +204,12 @@ bool cache_find(uint64_t host_pc, struct cache_range *r)
 	return true;
 }
 
-/* Outside of rt_lock, too. */
+/* Outside of rt_lock, too. What aligns it counts, or the dead are never most of it. */
 void cache_died(const struct tb *tb)
 {
-	size_t n = tb->host_bytes + tb->cm.jumps * STUB_BYTES + (tb_src(tb) + tb->guest_bytes - (const uint8_t *)tb) +
-		   sizeof(struct range);
+	size_t code = (tb->host_bytes + CODE_ALIGN - 1) & -CODE_ALIGN;
+	size_t meta = tb_src(tb) + tb->guest_bytes - (const uint8_t *)tb;
+	size_t n = code + tb->cm.jumps * STUB_BYTES + ((meta + 7) & -8UL) + sizeof(struct range);
 
 	__atomic_fetch_add(&dead_bytes, n, __ATOMIC_RELAXED);
 }
