@@ -33,7 +33,8 @@
 #define MAP_PART	2
 
 /* As processors fetch: 32 gains 2 to 5 % over 16 on Intel's, nothing on AMD's. */
-#define CODE_ALIGN	32UL
+#define CODE_ALIGN	32
+#define META_ALIGN	8
 
 /* movl $exit - core_exit, %gs:d32; jmp core_exit (block.c) */
 #define STUB_BYTES	17
@@ -117,7 +118,7 @@ void cache_commit(const uint8_t *start, struct emit *e, enum cache_kind kind, vo
 	r->owner = ((uint8_t *)owner - code_start) | kind;
 	/* Pairs with the acquire in cache_find(). */
 	__atomic_store_n(&nr_ranges, nr_ranges + 1, __ATOMIC_RELEASE);
-	code_next = (uint8_t *)(((uintptr_t)e->p + CODE_ALIGN - 1) & -CODE_ALIGN);
+	code_next = (uint8_t *)round_up((uintptr_t)e->p, CODE_ALIGN);
 	if (code_next > stub_next)
 		code_next = stub_next;
 }
@@ -137,7 +138,7 @@ void *cache_meta_begin(size_t most)
 
 void cache_meta_take(size_t size)
 {
-	meta_next += (size + 7) & ~7UL;
+	meta_next += round_up(size, META_ALIGN);
 }
 
 void *cache_meta(size_t size)
@@ -207,9 +208,9 @@ bool cache_find(uint64_t host_pc, struct cache_range *r)
 /* Outside of rt_lock, too. What aligns it counts, or the dead are never most of it. */
 void cache_died(const struct tb *tb)
 {
-	size_t code = (tb->host_bytes + CODE_ALIGN - 1) & -CODE_ALIGN;
 	size_t meta = tb_src(tb) + tb->guest_bytes - (const uint8_t *)tb;
-	size_t n = code + tb->cm.jumps * STUB_BYTES + ((meta + 7) & -8UL) + sizeof(struct range);
+	size_t n = round_up(tb->host_bytes, CODE_ALIGN) + tb->cm.jumps * STUB_BYTES +
+		   round_up(meta, META_ALIGN) + sizeof(struct range);
 
 	__atomic_fetch_add(&dead_bytes, n, __ATOMIC_RELAXED);
 }

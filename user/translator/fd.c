@@ -157,6 +157,26 @@ int fd_guard(int fd)
 	return n;
 }
 
+int fd_guarded_pipe(int fds[2], int flags)
+{
+	int err = 0;
+
+	fd_open_begin();
+	if (pipe2(fds, O_CLOEXEC | flags)) {
+		err = -errno;
+	} else {
+		fds[0] = fd_guard(fds[0]);
+		fds[1] = fd_guard(fds[1]);
+		err = fds[0] < 0 ? fds[0] : fds[1] < 0 ? fds[1] : 0;
+		if (err && fds[0] >= 0)
+			close(fds[0]);
+		if (err && fds[1] >= 0)
+			close(fds[1]);
+	}
+	fd_open_end();
+	return err;
+}
+
 long fd_made(long fd)
 {
 	if (fd < 0 || (rlim_t)fd < marks()->host.rlim_cur)

@@ -29,6 +29,7 @@ void fd_open_end(void);
  * the old one is closed either way. With rt_lock held.
  */
 int fd_guard(int fd);
+int fd_guarded_pipe(int fds[2], int flags);	/* pipe2() of two such, or -errno */
 /*
  * A call of the guest made this descriptor: the same, or -EMFILE, and then it is
  * closed, when the number is one that the guest cannot have.

@@ -16,7 +16,6 @@
 #include "thread.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -85,22 +84,7 @@ static void child(struct cpu *cpu, const struct clone_args *args, bool alone)
  */
 static int vfork_pipe(int fds[2])
 {
-	int err = 0;
-
-	fd_open_begin();
-	if (pipe2(fds, O_CLOEXEC)) {
-		err = -errno;
-	} else {
-		fds[0] = fd_guard(fds[0]);
-		fds[1] = fd_guard(fds[1]);
-		err = fds[0] < 0 ? fds[0] : fds[1] < 0 ? fds[1] : 0;
-		if (err && fds[0] >= 0)
-			close(fds[0]);
-		if (err && fds[1] >= 0)
-			close(fds[1]);
-	}
-	fd_open_end();
-	return err ? -EAGAIN : 0;
+	return fd_guarded_pipe(fds, 0) ? -EAGAIN : 0;
 }
 
 /**

@@ -269,7 +269,7 @@ uint32_t mem_page_gen(void *unused, uint64_t page)
 
 static void forget_view_code(const struct region *r, uint64_t from, uint64_t to)
 {
-	uint64_t page = r->mv->base + ((r->voff + from - r->start) >> 12);
+	uint64_t page = view_page(r, from);
 
 	for (uint64_t n = (to - from) >> 12; n; n--)
 		core_invalidate_page(page++, 0, PAGE - 1);
@@ -345,7 +345,7 @@ uint64_t mem_shown_page(uint64_t page)
 
 	if (!r || (r->kind != R_PVIEW && r->kind != R_SHM))
 		return page;
-	return r->mv->base + ((r->voff + (page << 12) - r->start) >> 12);
+	return view_page(r, page << 12);
 }
 
 uint64_t mem_page_gva(uint64_t page)

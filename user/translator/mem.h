@@ -80,6 +80,12 @@ struct region {
 	const char *name;	/* foreign: for /proc/self/maps */
 };
 
+/* PVIEW, SHM: the number by which the code map knows the page of a guest address. */
+static inline uint64_t view_page(const struct region *r, uint64_t gva)
+{
+	return r->mv->base + ((r->voff + gva - r->start) >> 12);
+}
+
 /* mem_map.c */
 struct region *map_at(uint64_t addr);		/* the one that holds addr, or NULL */
 struct region *map_next(uint64_t addr);		/* the first that ends after addr */

@@ -63,8 +63,7 @@ static void open_for_kernel(uint64_t start, uint64_t end)
 		const struct region *r = map_at(gva);
 
 		if (r && (r->kind == R_PVIEW || r->kind == R_SHM))
-			core_invalidate_page(r->mv->base + ((r->voff + gva - r->start) >> 12),
-					     0, PAGE - 1);
+			core_invalidate_page(view_page(r, gva), 0, PAGE - 1);
 	}
 	core_serialize();
 	codewp_kernel_write_addr(the_ctx, (void *)start, end - start);

@@ -229,24 +229,12 @@ static bool for_each_open(bool exec, void (*fn)(const struct stat *stb))
 
 static int new_pipe(void)
 {
-	int fds[2], err = 0;
+	int fds[2], err;
 
 	if (nr_loans == MAX_LOANS || nr_held == MAX_LOANS ||
 	    (this_cpu()->proc && this_cpu()->proc->vforked))
 		return -EAGAIN;
-	fd_open_begin();
-	if (pipe2(fds, O_CLOEXEC | O_NONBLOCK)) {
-		err = -errno;
-	} else {
-		fds[0] = fd_guard(fds[0]);
-		fds[1] = fd_guard(fds[1]);
-		err = fds[0] < 0 ? fds[0] : fds[1] < 0 ? fds[1] : 0;
-		if (err && fds[0] >= 0)
-			close(fds[0]);
-		if (err && fds[1] >= 0)
-			close(fds[1]);
-	}
-	fd_open_end();
+	err = fd_guarded_pipe(fds, O_NONBLOCK);
 	if (err)
 		return err;
 	loans[nr_loans++] = fds[0];

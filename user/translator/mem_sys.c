@@ -417,7 +417,7 @@ static long protect_part(struct region *r, uint64_t start, uint64_t end, int pro
 	map_set_prot(start, end, guest);
 	r = map_at(start);
 	if (r->kind == R_PVIEW && guest & PROT_WRITE)
-		core_warm(start, end, r->mv->base + ((r->voff + start - r->start) >> 12));
+		core_warm(start, end, view_page(r, start));
 	return 0;
 }
 

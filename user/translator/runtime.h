@@ -10,6 +10,11 @@
 
 #include <sys/types.h>
 
+static inline size_t round_up(size_t n, size_t to)	/* to: a power of two */
+{
+	return (n + to - 1) & -to;
+}
+
 /* main.c */
 struct runtime {
 	const char *program;	/* as the user typed it: for messages */

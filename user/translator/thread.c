@@ -106,11 +106,6 @@ static void tls_make(struct tcb *tcb, const Elf64_Phdr *ph)
 		memcpy((char *)tcb - tls_size(ph), (const void *)ph->p_vaddr, ph->p_filesz);
 }
 
-static size_t round_up(size_t n, size_t to)
-{
-	return (n + to - 1) & -to;
-}
-
 static struct cpu *new_cpu(void)
 {
 	const Elf64_Phdr *ph = tls_segment();
